@@ -1,0 +1,58 @@
+"""The error tree.
+
+    KiwiError              exit 1   anything that ends a run; the message is one sentence that says what to do
+      UsageError           exit 2   the call is wrong: an option, a path, a column
+        ConfigError        exit 2   the config file
+        MappingError       exit 2   a mapping file; names file, line and key
+        ModelError         exit 2   a model folder that can't be loaded
+      InputError           exit 1   an input file that breaks off or can't be read on; what came before is kept
+      TooManyFailures      exit 3   more notes failed than --max-failure-rate allows
+      NoteError            -        one bad note; becomes a Failure and stops nothing else
+"""
+
+from __future__ import annotations
+
+
+class KiwiError(Exception):
+    """The root: one sentence for the user and the exit code of the process."""
+
+    exit_code = 1
+
+
+class UsageError(KiwiError):
+    """The call is wrong."""
+
+    exit_code = 2
+
+
+class ConfigError(UsageError):
+    """The config file is wrong."""
+
+
+class MappingError(UsageError):
+    """A mapping file is wrong; the message names file, line and key."""
+
+
+class ModelError(UsageError):
+    """A model folder can't be loaded."""
+
+
+class InputError(KiwiError):
+    """An input file breaks off; the notes before the break are kept."""
+
+
+class TooManyFailures(KiwiError):
+    """More notes failed than the caller allows."""
+
+    exit_code = 3
+
+
+class NoteError(KiwiError):
+    """One note can't be handled.
+
+    `reason` is a short class such as `invalid-base64`; neither it nor the message holds note text.
+    """
+
+    def __init__(self, reason: str, message: str) -> None:
+        super().__init__(message)
+        self.reason = reason
