@@ -7,7 +7,7 @@ made ready for a standard. Spans count Unicode code points of the untouched text
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Generic, Literal, TypeVar, get_args
 
 MentionLabel = Literal["problem", "test", "drug", "treatment"]
 ModifierLabel = Literal[
@@ -134,3 +134,23 @@ class Failure:
     stage: str
     error: str
     message: str
+
+
+ItemT = TypeVar("ItemT")
+
+
+@dataclass(frozen=True, slots=True)
+class Shard(Generic[ItemT]):
+    """Consecutive notes of one input file: the unit that is worked on, written whole and never run twice.
+
+    `key` names its output files, `digest` is the SHA-256 of what was read, `dropped` counts notes that the source
+    leaves out on purpose, `last` marks the end of the file and `error` says how a file broke off there.
+    """
+
+    key: str
+    items: tuple[ItemT, ...]
+    failures: tuple[Failure, ...]
+    digest: str
+    dropped: int = 0
+    last: bool = False
+    error: str | None = None

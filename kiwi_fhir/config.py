@@ -1,0 +1,97 @@
+"""One validated config for a run: from a TOML file, then from the command line."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import tomllib
+from dataclasses import asdict, dataclass, fields, replace
+from pathlib import Path
+from typing import Any
+
+from kiwi_fhir.errors import ConfigError, KiwiError
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """What a run may be told; every field is a key of the config file.
+
+    `threads` None is all processors of the process, `device` None the best there is. `mappings` is a folder of
+    mapping files that replace packaged ones. `shard_notes` notes of one input file make one shard of the output.
+    `max_failure_rate` is the share of notes (0 to 1) that may fail before the run does. `recorded` is the instant of
+    every Provenance; None is the model's release, so that a rerun of the same model writes the same bytes.
+    """
+
+    model: str = "default"
+    threads: int | None = None
+    device: str | None = None
+    mappings: str | None = None
+    sinks: tuple[str, ...] = ("ndjson",)
+    shard_notes: int = 1000
+    max_failure_rate: float = 0.1
+    recorded: str | None = None
+
+    def __post_init__(self) -> None:
+        """Raise ConfigError for a value that no run can use."""
+        _check(self.threads is None or self.threads > 0, "threads", "a whole number from 1")
+        _check(self.device in (None, "cpu", "cuda", "mps"), "device", "cpu, cuda or mps")
+        _check(self.shard_notes > 0, "shard_notes", "a whole number from 1")
+        _check(0 <= self.max_failure_rate <= 1, "max_failure_rate", "a number from 0 to 1")
+        _check(bool(self.sinks), "sinks", "a list with at least one sink")
+        if self.mappings is not None:
+            _check(Path(self.mappings).is_dir(), "mappings", "an existing folder of mapping files")
+
+    @property
+    def tables(self) -> Path | None:
+        """The folder of the user's own mapping files."""
+        return Path(self.mappings) if self.mappings else None
+
+    def with_options(self, **options: Any) -> Config:
+        """The config with the options that are not None (and not empty)."""
+        return replace(self, **{key: value for key, value in options.items() if value not in (None, (), [])})
+
+    def fingerprint(self, **versions: str) -> str:
+        """A hash of all that decides what a note becomes: this config, and the versions given.
+
+        Threads, device and the failure rate change no result and do not count.
+        """
+        own = asdict(self)
+        for key in ("threads", "device", "max_failure_rate", "mappings", "model"):
+            del own[key]
+        return hashlib.sha256(json.dumps([own, versions], sort_keys=True).encode()).hexdigest()
+
+
+def read_config(path: Path) -> Config:
+    """The config of a TOML file. Raises ConfigError naming the file and the key."""
+    try:
+        table = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise ConfigError(f"The config file '{path}' does not exist.") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"The config file '{path}' is no TOML: {error}.") from error
+    known = {field.name: str(field.type) for field in fields(Config)}
+    for key, value in table.items():
+        if key not in known:
+            raise ConfigError(f"The config file '{path}' has the unknown key '{key}'; known are {', '.join(known)}.")
+        if not _fits(value, known[key]):
+            raise ConfigError(f"The config file '{path}': '{key}' must be {known[key]}.")
+    if "sinks" in table:
+        table["sinks"] = tuple(table["sinks"])
+    try:
+        return Config(**table)
+    except KiwiError as error:
+        raise ConfigError(f"The config file '{path}': {error}") from error
+
+
+def _fits(value: object, kind: str) -> bool:
+    if kind.startswith("tuple"):
+        return isinstance(value, list) and all(isinstance(item, str) for item in value)
+    if isinstance(value, bool):
+        return False
+    kinds: dict[str, tuple[type, ...]] = {"str": (str,), "int": (int,), "float": (int, float)}
+    return isinstance(value, kinds[kind.split(" ")[0]])
+
+
+def _check(right: bool, key: str, wanted: str) -> None:
+    if not right:
+        raise ConfigError(f"'{key}' must be {wanted}.")

@@ -1,0 +1,265 @@
+"""The BERT extractor: a model folder, one pass per window, spans back on the note."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from kiwi_fhir.errors import ModelError
+from kiwi_fhir.extract.base import load_base
+from kiwi_fhir.extract.decode import decode
+from kiwi_fhir.extract.model import Heads, JointModel, WordSpan, collate, pair_features
+from kiwi_fhir.extract.segment import Segments, segment
+from kiwi_fhir.extract.windows import Window, Windower, batches
+from kiwi_fhir.types import MENTION_LABELS, MODIFIER_LABELS, Document, Mention, Modifier, Note, Span
+
+#: The version of the model folder's layout; a folder of another one is refused.
+FORMAT = 1
+LINK_THRESHOLD = 0.5
+#: Padded tokens a batch: on a processor what stays in its caches, on a GPU what fills it.
+BATCH_TOKENS = {"cpu": 2048, "mps": 16_384, "cuda": 65_536}
+
+#: (label index, first word, last word + 1, score) of a window
+_Scored = tuple[WordSpan, float]
+
+
+class BertExtractor:
+    """Finds mentions and modifiers with a JointModel.
+
+    The spans of a note depend on its text alone: windows never cross notes, and padding is masked.
+    """
+
+    def __init__(
+        self,
+        model: JointModel,
+        tokenizer: Any,
+        *,
+        name: str,
+        window: int,
+        device: torch.device | None = None,
+        batch_tokens: int | None = None,
+        tables: Path | None = None,
+    ) -> None:
+        self.model = name
+        self._joint = model
+        self._windower = Windower(tokenizer, window)
+        self._pad = tokenizer.pad_token_id or 0
+        self._device = device or torch.device("cpu")
+        self._budget = batch_tokens or BATCH_TOKENS[self._device.type]
+        self._tables = tables
+
+    @classmethod
+    def load(
+        cls,
+        folder: Path,
+        *,
+        threads: int | None = None,
+        device: str | None = None,
+        dtype: torch.dtype | None = None,
+        batch_tokens: int | None = None,
+        tables: Path | None = None,
+    ) -> BertExtractor:
+        """The extractor of a model folder, its adapter merged into the base.
+
+        `dtype` is the encoder's (default: bf16 where the device computes in it, else fp32); the heads stay in fp32.
+        Raises ModelError when the folder is not whole.
+        """
+        set_threads(threads)
+        place = choose_device(device)
+        config = read_config(folder)
+        encoder, tokenizer = load_base(str(config["base"]))
+        heads = Heads(encoder.config.hidden_size)
+        try:
+            from safetensors.torch import load_file
+
+            if (folder / "adapter_config.json").is_file():
+                from peft import PeftModel
+
+                adapted = PeftModel.from_pretrained(encoder, str(folder), torch_device="cpu")
+                encoder = adapted.merge_and_unload()
+            else:
+                encoder.load_state_dict(load_file(folder / "encoder.safetensors"))
+            heads.load_state_dict({key: value.float() for key, value in load_file(folder / "heads.safetensors").items()})
+        except (OSError, ValueError, RuntimeError) as error:
+            raise ModelError(
+                f"The model folder '{folder.name}' is damaged or does not fit its base ({type(error).__name__}): "
+                "train it again or get it whole."
+            ) from error
+        joint = JointModel(encoder, heads).eval().requires_grad_(False)
+        joint.encoder.to(dtype or best_dtype(place))
+        return cls(
+            joint.to(place),
+            tokenizer,
+            name=model_name(folder, config),
+            window=int(config["window"]),
+            device=place,
+            batch_tokens=batch_tokens,
+            tables=tables,
+        )
+
+    def count_windows(self, note: Note) -> int:
+        """How many windows the model reads for `note`."""
+        return len(self._windower.windows(note.text, segment(note.text, self._tables)))
+
+    def predict(self, notes: Sequence[Note]) -> list[Document]:
+        """One document for each note, in order; windows of all notes are sorted by length and run in batches."""
+        segments = [segment(note.text, self._tables) for note in notes]
+        places: list[tuple[int, Window]] = [
+            (index, window)
+            for index, (note, cut) in enumerate(zip(notes, segments, strict=True))
+            for window in self._windower.windows(note.text, cut)
+        ]
+        results: list[tuple[list[Mention], list[Modifier]] | None] = [None] * len(places)
+        for batch in batches([len(window.pieces) for _, window in places], self._budget):
+            windows = [places[index][1] for index in batch]
+            for index, spans in zip(batch, self._run(windows), strict=True):
+                note, window = places[index]
+                results[index] = _on_note(window, segments[note], *spans)
+        mentions: list[list[Mention]] = [[] for _ in notes]
+        unlinked: list[list[Modifier]] = [[] for _ in notes]
+        for (index, _), result in zip(places, results, strict=True):
+            if result is not None:
+                mentions[index].extend(result[0])
+                unlinked[index].extend(result[1])
+        return [
+            Document(note, tuple(mentions[index]), self.model, tuple(unlinked[index]))
+            for index, note in enumerate(notes)
+        ]
+
+    def _run(self, windows: list[Window]) -> list[tuple[list[_Scored], list[_Scored], list[list[float]]]]:
+        """Mentions, modifiers and links of each window; a batch that does not fit in memory is halved."""
+        try:
+            return self._forward(windows)
+        except (MemoryError, torch.OutOfMemoryError):
+            if len(windows) == 1:
+                raise
+            if self._device.type == "cuda":
+                torch.cuda.empty_cache()
+            half = len(windows) // 2
+            return self._run(windows[:half]) + self._run(windows[half:])
+
+    def _forward(self, windows: list[Window]) -> list[tuple[list[_Scored], list[_Scored], list[list[float]]]]:
+        with torch.inference_mode():
+            batch = collate(windows, self._pad).to(self._device)
+            words = self._joint(batch)
+            mention_logits, modifier_logits = self._joint.heads.tags(words)
+            mentions = decode(mention_logits, batch.word_mask)
+            modifiers = decode(modifier_logits, batch.word_mask)
+            rows: list[list[int]] = []
+            owners: list[tuple[int, int, int]] = []
+            for row, window in enumerate(windows):
+                pairs = pair_features(
+                    [span for span, _ in mentions[row]], [span for span, _ in modifiers[row]], window.sentences
+                )
+                rows.extend([row, *pair[2:]] for pair in pairs)
+                owners.extend((row, pair[0], pair[1]) for pair in pairs)
+            links: list[list[list[float]]] = [[] for _ in windows]
+            if rows:
+                logits = self._joint.heads.links(words, torch.tensor(rows, device=self._device))
+                for (row, mention, modifier), score in zip(owners, logits.sigmoid().tolist(), strict=True):
+                    if score >= LINK_THRESHOLD:
+                        links[row].append([mention, modifier, score])
+        return list(zip(mentions, modifiers, links, strict=True))
+
+
+def _on_note(
+    window: Window, segments: Segments, mentions: list[_Scored], modifiers: list[_Scored], links: list[list[float]]
+) -> tuple[list[Mention], list[Modifier]]:
+    """A window's spans on the note's text, each mention with its modifiers; and the modifiers left over."""
+
+    def place(span: WordSpan) -> Span:
+        first, last = window.first + span[1], window.first + span[2] - 1
+        return Span(segments.words[first][0], segments.words[last][1])
+
+    linked: dict[int, list[tuple[int, float]]] = {}
+    for mention, modifier, score in links:
+        linked.setdefault(int(mention), []).append((int(modifier), score))
+
+    def held(pairs: Iterable[tuple[int, float]]) -> tuple[Modifier, ...]:
+        return tuple(
+            Modifier(
+                MODIFIER_LABELS[modifiers[index][0][0]],
+                place(modifiers[index][0]),
+                round(modifiers[index][1], 4),
+                round(score, 4),
+            )
+            for index, score in sorted(pairs)
+        )
+
+    found = []
+    for index, (span, score) in enumerate(mentions):
+        where = place(span)
+        found.append(
+            Mention(
+                MENTION_LABELS[span[0]],
+                where,
+                held(linked.get(index, ())),
+                round(score, 4),
+                segments.section_at(where.start),
+            )
+        )
+    used = {int(modifier) for _, modifier, _ in links}
+    return found, list(held((index, 1.0) for index in range(len(modifiers)) if index not in used))
+
+
+def read_config(folder: Path) -> dict[str, Any]:
+    """The config.json of a model folder, checked. Raises ModelError."""
+    path = folder / "config.json"
+    if not path.is_file():
+        raise ModelError(f"The model folder '{folder}' has no config.json: name a folder that `kiwi-fhir train` wrote.")
+    try:
+        config = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ModelError(f"The config.json of the model folder '{folder}' is no JSON.") from error
+    wanted = {"format": int, "name": str, "version": str, "base": str, "window": int}
+    for key, kind in wanted.items():
+        if not isinstance(config, dict) or not isinstance(config.get(key), kind):
+            raise ModelError(f"The config.json of the model folder '{folder}' lacks the {kind.__name__} '{key}'.")
+    if config["format"] != FORMAT:
+        raise ModelError(f"The model folder '{folder}' has format {config['format']}; this program reads {FORMAT}.")
+    labels = [list(MENTION_LABELS), list(MODIFIER_LABELS)]
+    if [config.get("mentions"), config.get("modifiers")] != labels:
+        raise ModelError(f"The model folder '{folder}' was trained on other labels than this program's.")
+    return config
+
+
+def model_name(folder: Path, config: dict[str, Any]) -> str:
+    """`NAME-VERSION-HASH`, the hash over the folder's own weights: two models never share a name."""
+    digest = hashlib.sha256()
+    for path in sorted(folder.glob("*.safetensors")):
+        digest.update(path.read_bytes())
+    digest.update(json.dumps(config, sort_keys=True).encode())
+    return f"{config['name']}-{config['version']}-{digest.hexdigest()[:8]}"
+
+
+def set_threads(threads: int | None) -> None:
+    """The one setting for processor threads: torch's, by default all that this process may run on."""
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    affinity = getattr(os, "sched_getaffinity", None)
+    torch.set_num_threads(threads or (len(affinity(0)) if affinity else os.cpu_count() or 1))
+
+
+def choose_device(device: str | None) -> torch.device:
+    """`device`, or the best there is: cuda, mps, cpu. Raises ModelError for one that is not there."""
+    if device is None:
+        device = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+    known = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+    if not known.get(device, False):
+        raise ModelError(f"The device '{device}' is not there: use {', '.join(k for k, v in known.items() if v)}.")
+    return torch.device(device)
+
+
+def best_dtype(device: torch.device) -> torch.dtype:
+    """bf16 where the hardware multiplies in it (on an AVX-512-bf16 processor 1.9 times fp32), else fp32."""
+    if device.type == "cuda":
+        return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float32
+    if device.type == "cpu" and torch.backends.mkldnn.is_available():
+        fast = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+        return torch.bfloat16 if fast else torch.float32
+    return torch.float32

@@ -1,0 +1,181 @@
+"""The joint model: one encoder pass per window, and three heads on its hidden states.
+
+Two BIO taggers (mentions, modifiers) read the state of each word's first piece together with the word's shape; the
+linker scores (mention, modifier) pairs from the mean states of both spans and of the words between them, with the
+pair's type and distance. Both taggers may cover the same word, so a modifier can lie inside its mention.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from kiwi_fhir.extract.windows import SHAPES, Window
+from kiwi_fhir.types import ALLOWED_PAIRS, MENTION_LABELS, MODIFIER_LABELS
+
+PAIR_TYPES: tuple[tuple[str, str], ...] = tuple(
+    (mention, modifier)
+    for mention in MENTION_LABELS
+    for modifier in MODIFIER_LABELS
+    if modifier in ALLOWED_PAIRS[mention]
+)
+_PAIR_INDEX = {pair: index for index, pair in enumerate(PAIR_TYPES)}
+#: Lower bounds of the signed distance buckets, in words; 0 is an overlap.
+_DISTANCES = (-40, -20, -10, -6, -4, -3, -2, -1, 0, 1, 2, 3, 4, 5, 7, 11, 21, 41)
+_NEIGHBOURS = 6
+_SENTENCES = 4
+
+#: A span in words of one window: (label index, first word, last word + 1).
+WordSpan = tuple[int, int, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Windows as tensors: `pieces`, `mask` [B, T]; `heads`, `shapes`, `word_mask` [B, W]."""
+
+    pieces: Tensor
+    mask: Tensor
+    heads: Tensor
+    shapes: Tensor
+    word_mask: Tensor
+
+    def to(self, device: torch.device) -> Batch:
+        """The batch on `device`."""
+        return Batch(
+            self.pieces.to(device),
+            self.mask.to(device),
+            self.heads.to(device),
+            self.shapes.to(device),
+            self.word_mask.to(device),
+        )
+
+
+def collate(windows: list[Window], pad: int) -> Batch:
+    """Windows padded to the longest one with the token id `pad`."""
+    size = len(windows)
+    longest = max(len(window.pieces) for window in windows)
+    words = max(len(window.heads) for window in windows)
+    pieces = torch.full((size, longest), pad, dtype=torch.long)
+    mask = torch.zeros((size, longest), dtype=torch.bool)
+    heads = torch.zeros((size, words), dtype=torch.long)
+    shapes = torch.zeros((size, words), dtype=torch.long)
+    word_mask = torch.zeros((size, words), dtype=torch.bool)
+    for row, window in enumerate(windows):
+        pieces[row, : len(window.pieces)] = torch.tensor(window.pieces)
+        mask[row, : len(window.pieces)] = True
+        heads[row, : len(window.heads)] = torch.tensor(window.heads)
+        shapes[row, : len(window.heads)] = torch.tensor(window.shapes)
+        word_mask[row, : len(window.heads)] = True
+    return Batch(pieces, mask, heads, shapes, word_mask)
+
+
+class Heads(nn.Module):
+    """The two taggers and the linker on word states of `hidden` numbers."""
+
+    def __init__(self, hidden: int, shape_size: int = 24, link_size: int = 192, dropout: float = 0.1) -> None:
+        super().__init__()
+        self.shape = nn.Embedding(2 * len(SHAPES), shape_size)
+        size = hidden + shape_size
+        self.dropout = nn.Dropout(dropout)
+        self.mention = nn.Linear(size, 1 + 2 * len(MENTION_LABELS))
+        self.modifier = nn.Linear(size, 1 + 2 * len(MODIFIER_LABELS))
+        self.link_mention = nn.Linear(size, link_size)
+        self.link_modifier = nn.Linear(size, link_size, bias=False)
+        self.link_between = nn.Linear(size, link_size, bias=False)
+        self.link_pair = nn.Embedding(len(PAIR_TYPES), link_size)
+        self.link_distance = nn.Embedding(len(_DISTANCES) + 1, link_size)
+        self.link_neighbours = nn.Embedding(_NEIGHBOURS, link_size)
+        self.link_rivals = nn.Embedding(_NEIGHBOURS, link_size)
+        self.link_sentences = nn.Embedding(2 * _SENTENCES - 1, link_size)
+        self.link = nn.Linear(link_size, 1)
+
+    def words(self, hidden: Tensor, batch: Batch) -> Tensor:
+        """Piece states [B, T, H] to word states [B, W, H + shape]."""
+        index = batch.heads.unsqueeze(-1).expand(-1, -1, hidden.shape[-1])
+        states = hidden.gather(1, index).to(self.mention.weight.dtype)
+        return self.dropout(torch.cat([states, self.shape(batch.shapes)], dim=-1))
+
+    def tags(self, words: Tensor) -> tuple[Tensor, Tensor]:
+        """Word states to the logits of mentions [B, W, 9] and of modifiers [B, W, 33]."""
+        return self.mention(words), self.modifier(words)
+
+    def links(self, words: Tensor, pairs: Tensor) -> Tensor:
+        """Logits [P] of `pairs` [P, 12] as `pair_features` makes them, with the window's row in front."""
+        sums = nn.functional.pad(words.cumsum(dim=1), (0, 0, 1, 0))
+        row = pairs[:, 0]
+
+        def mean(start: Tensor, end: Tensor) -> Tensor:
+            return (sums[row, end] - sums[row, start]) / (end - start).clamp(min=1).unsqueeze(-1)
+
+        mention = self.link_mention(mean(pairs[:, 1], pairs[:, 2]))
+        modifier = self.link_modifier(mean(pairs[:, 3], pairs[:, 4]))
+        state = (
+            mention
+            + modifier
+            + mention * modifier
+            + self.link_between(mean(pairs[:, 5], pairs[:, 6]))
+            + self.link_pair(pairs[:, 7])
+            + self.link_distance(pairs[:, 8])
+            + self.link_neighbours(pairs[:, 9])
+            + self.link_rivals(pairs[:, 10])
+            + self.link_sentences(pairs[:, 11])
+        )
+        return self.link(self.dropout(nn.functional.gelu(state))).squeeze(-1)
+
+
+class JointModel(nn.Module):
+    """An encoder that transformers' AutoModel loads, and the heads."""
+
+    def __init__(self, encoder: Any, heads: Heads) -> None:
+        super().__init__()
+        self.encoder = encoder
+        self.heads = heads
+
+    def forward(self, batch: Batch) -> Tensor:
+        """Word states [B, W, H + shape] of a batch: the one pass."""
+        hidden = self.encoder(input_ids=batch.pieces, attention_mask=batch.mask.long()).last_hidden_state
+        words: Tensor = self.heads.words(hidden, batch)
+        return words
+
+
+def pair_features(mentions: list[WordSpan], modifiers: list[WordSpan], sentences: list[int]) -> list[list[int]]:
+    """The allowed pairs of one window.
+
+    Each is `[mention index, modifier index]` followed by the eleven numbers that `Heads.links` reads after the row:
+    both spans, the words between, type, distance, mentions and same-type modifiers between, sentences between.
+    """
+    mention_starts = sorted(start for _, start, _ in mentions)
+    modifier_starts: dict[int, list[int]] = {}
+    for label, start, _ in modifiers:
+        modifier_starts.setdefault(label, []).append(start)
+    for starts in modifier_starts.values():
+        starts.sort()
+    found = []
+    for i, (mention, m_start, m_end) in enumerate(mentions):
+        allowed = ALLOWED_PAIRS[MENTION_LABELS[mention]]
+        for j, (modifier, k_start, k_end) in enumerate(modifiers):
+            label = MODIFIER_LABELS[modifier]
+            if label not in allowed:
+                continue
+            if k_start >= m_end:
+                between, distance = (m_end, k_start), k_start - m_end + 1
+            elif m_start >= k_end:
+                between, distance = (k_end, m_start), -(m_start - k_end + 1)
+            else:
+                between, distance = (m_start, m_start), 0
+            gap = sentences[k_start] - sentences[m_start]
+            found.append(
+                [i, j, m_start, m_end, k_start, k_end, *between]
+                + [_PAIR_INDEX[MENTION_LABELS[mention], label], bisect_right(_DISTANCES, distance)]
+                + [_count(mention_starts, *between), _count(modifier_starts[modifier], *between)]
+                + [max(1 - _SENTENCES, min(_SENTENCES - 1, gap)) + _SENTENCES - 1]
+            )
+    return found
+
+
+def _count(starts: list[int], start: int, end: int) -> int:
+    return min(_NEIGHBOURS - 1, max(0, bisect_right(starts, end - 1) - bisect_right(starts, start - 1)))

@@ -1,0 +1,150 @@
+"""Segments to windows: whole sentences as the encoder's pieces, and windows to length-sorted batches.
+
+Invariant: the windows of a note cover each of its words once, in order; nothing is cut off. A sentence that is
+longer than a window goes on in the next one, and the text between a word's pieces and its window's border is nothing
+but white space.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from kiwi_fhir.extract.segment import Segments
+
+#: Shapes of a word; an uncased encoder sees none of them. Doubled by whether the word starts a line.
+SHAPES = ("lower", "title", "upper", "digit", "mark", "mixed")
+#: A word keeps at most this many pieces (a base64 blob is one word); the word itself stays covered.
+MAX_WORD_PIECES = 24
+_CACHE_WORDS = 200_000
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """Words `first..first+len(heads)` of a note as encoder input.
+
+    `pieces` are token ids with the encoder's special tokens; `heads[i]` is the index of the first piece of word i,
+    `shapes[i]` indexes SHAPES (plus len(SHAPES) at a line's start), `sentences[i]` counts sentences in the window.
+    """
+
+    first: int
+    pieces: list[int]
+    heads: list[int]
+    shapes: list[int]
+    sentences: list[int]
+
+
+class Windower:
+    """Cuts segments into windows of at most `budget` pieces (special tokens included).
+
+    `tokenizer` is a fast tokenizer of transformers. A line break inside a window becomes the tokenizer's separator
+    token, where it has one: lists and headers are laid out by lines, and no BERT tokenizer shows them.
+    """
+
+    def __init__(self, tokenizer: Any, budget: int) -> None:
+        special = tokenizer("")["input_ids"]
+        half = (len(special) + 1) // 2
+        self._before, self._after = list(special[:half]), list(special[half:])
+        self._line_break: int | None = tokenizer.sep_token_id
+        self._room = budget - len(special)
+        self._tokenizer = tokenizer
+        self._cache: dict[str, tuple[int, ...]] = {}
+
+    def windows(self, text: str, segments: Segments) -> list[Window]:
+        """The windows of one note, in order; none for a note without words."""
+        words = segments.words
+        if not words:
+            return []
+        pieces = self._pieces([text[start:end] for start, end in words])
+        bounds = [*segments.sentence_starts, len(words)]
+        costs = [len(piece) + (index in segments.line_starts) for index, piece in enumerate(pieces)]
+        windows = []
+        for first, last in _pack(bounds, costs, self._room):
+            windows.append(self._window(text, segments, pieces, first, last))
+        return windows
+
+    def _window(
+        self, text: str, segments: Segments, pieces: Sequence[tuple[int, ...]], first: int, last: int
+    ) -> Window:
+        ids, heads, shapes, sentences = list(self._before), [], [], []
+        starts = set(segments.sentence_starts)
+        sentence = 0
+        for index in range(first, last):
+            at_line_start = index in segments.line_starts
+            if at_line_start and index > first and self._line_break is not None:
+                ids.append(self._line_break)
+            if index > first and index in starts:
+                sentence += 1
+            heads.append(len(ids))
+            ids.extend(pieces[index])
+            start, end = segments.words[index]
+            shapes.append(_shape(text[start:end]) + len(SHAPES) * at_line_start)
+            sentences.append(sentence)
+        ids.extend(self._after)
+        return Window(first, ids, heads, shapes, sentences)
+
+    def _pieces(self, words: list[str]) -> list[tuple[int, ...]]:
+        """Token ids of each word; words repeat so often that a cache halves the cost of tokenising."""
+        cache = self._cache
+        new = [word for word in dict.fromkeys(words) if word not in cache]
+        if new:
+            if len(cache) + len(new) > _CACHE_WORDS:
+                cache.clear()
+                new = list(dict.fromkeys(words))
+            encoded = self._tokenizer([[word] for word in new], is_split_into_words=True, add_special_tokens=False)
+            unknown = self._tokenizer.unk_token_id or 0
+            for word, ids in zip(new, encoded["input_ids"], strict=True):
+                cache[word] = tuple(ids[:MAX_WORD_PIECES]) or (unknown,)
+        return [cache[word] for word in words]
+
+
+def _pack(bounds: Sequence[int], costs: Sequence[int], room: int) -> Iterator[tuple[int, int]]:
+    """Whole sentences (`bounds[i]..bounds[i+1]`) packed into runs that cost at most `room`."""
+    first, cost = 0, 0
+    for start, end in zip(bounds, bounds[1:], strict=False):
+        sentence = sum(costs[start:end])
+        if cost + sentence <= room:
+            cost += sentence
+            continue
+        if start > first:
+            yield first, start
+        first, cost = start, sentence
+        if sentence > room:
+            cost = 0
+            for word in range(start, end):
+                if cost + costs[word] > room and word > first:
+                    yield first, word
+                    first, cost = word, 0
+                cost += costs[word]
+    if bounds[-1] > first:
+        yield first, bounds[-1]
+
+
+def _shape(word: str) -> int:
+    if word.islower():
+        return 0
+    if word.isupper() and len(word) > 1:
+        return 2
+    if any(character.isdigit() for character in word):
+        return 3
+    if not word[0].isalnum():
+        return 4
+    return 1 if word[0].isupper() and (len(word) == 1 or word[1:].islower()) else 5
+
+
+def batches(lengths: Sequence[int], budget: int) -> Iterator[list[int]]:
+    """Indexes of windows in batches of at most `budget` padded tokens, longest first.
+
+    Sorting by length keeps padding to a few per cent; longest first shows a lack of memory at once. A window that is
+    alone over the budget makes a batch of its own.
+    """
+    order = sorted(range(len(lengths)), key=lambda index: (-lengths[index], index))
+    batch: list[int] = []
+    for index in order:
+        if batch and (len(batch) + 1) * lengths[batch[0]] > budget:
+            yield batch
+            batch = []
+        batch.append(index)
+    if batch:
+        yield batch
