@@ -1,0 +1,3 @@
+"""Clinical notes to FHIR and OMOP."""
+
+__version__ = "0.1.0"

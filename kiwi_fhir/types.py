@@ -128,12 +128,16 @@ class Document:
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """A note that a stage could not handle: `error` is a short class (`invalid-base64`), `message` holds no note text."""
+    """What a stage could not handle: `error` is a short class (`invalid-base64`), `message` holds no note text.
+
+    `kept` says that only a part of the note is lost (one resource, say) and the rest was written.
+    """
 
     note_id: str
     stage: str
     error: str
     message: str
+    kept: bool = False
 
 
 ItemT = TypeVar("ItemT")

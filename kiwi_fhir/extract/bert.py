@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -14,13 +12,12 @@ import torch
 from kiwi_fhir.errors import ModelError
 from kiwi_fhir.extract.base import load_base
 from kiwi_fhir.extract.decode import decode
+from kiwi_fhir.extract.folder import model_name, read_config
 from kiwi_fhir.extract.model import Heads, JointModel, WordSpan, collate, pair_features
 from kiwi_fhir.extract.segment import Segments, segment
 from kiwi_fhir.extract.windows import Window, Windower, batches
 from kiwi_fhir.types import MENTION_LABELS, MODIFIER_LABELS, Document, Mention, Modifier, Note, Span
 
-#: The version of the model folder's layout; a folder of another one is refused.
-FORMAT = 1
 LINK_THRESHOLD = 0.5
 #: Padded tokens a batch: on a processor what stays in its caches, on a GPU what fills it.
 BATCH_TOKENS = {"cpu": 2048, "mps": 16_384, "cuda": 65_536}
@@ -206,36 +203,6 @@ def _on_note(
         )
     used = {int(modifier) for _, modifier, _ in links}
     return found, list(held((index, 1.0) for index in range(len(modifiers)) if index not in used))
-
-
-def read_config(folder: Path) -> dict[str, Any]:
-    """The config.json of a model folder, checked. Raises ModelError."""
-    path = folder / "config.json"
-    if not path.is_file():
-        raise ModelError(f"The model folder '{folder}' has no config.json: name a folder that `kiwi-fhir train` wrote.")
-    try:
-        config = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ModelError(f"The config.json of the model folder '{folder}' is no JSON.") from error
-    wanted = {"format": int, "name": str, "version": str, "base": str, "window": int}
-    for key, kind in wanted.items():
-        if not isinstance(config, dict) or not isinstance(config.get(key), kind):
-            raise ModelError(f"The config.json of the model folder '{folder}' lacks the {kind.__name__} '{key}'.")
-    if config["format"] != FORMAT:
-        raise ModelError(f"The model folder '{folder}' has format {config['format']}; this program reads {FORMAT}.")
-    labels = [list(MENTION_LABELS), list(MODIFIER_LABELS)]
-    if [config.get("mentions"), config.get("modifiers")] != labels:
-        raise ModelError(f"The model folder '{folder}' was trained on other labels than this program's.")
-    return config
-
-
-def model_name(folder: Path, config: dict[str, Any]) -> str:
-    """`NAME-VERSION-HASH`, the hash over the folder's own weights: two models never share a name."""
-    digest = hashlib.sha256()
-    for path in sorted(folder.glob("*.safetensors")):
-        digest.update(path.read_bytes())
-    digest.update(json.dumps(config, sort_keys=True).encode())
-    return f"{config['name']}-{config['version']}-{digest.hexdigest()[:8]}"
 
 
 def set_threads(threads: int | None) -> None:

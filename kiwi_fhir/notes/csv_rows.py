@@ -1,8 +1,8 @@
 """CSV with quoted line ends as rows, one bad row never touching its neighbours.
 
 The standard library's parser in strict mode does the parsing: it keeps line ends inside quotes as they are, takes NUL,
-and stops at a quote that is out of place instead of merging rows. pyarrow is three times as fast, but of a file that
-breaks off it loses all rows of the last block, and one row with a wrong number of fields ends it.
+and stops at a quote that is out of place. pyarrow is three times as fast, but it joins two rows without a word where
+a quote is not closed, and of a file that breaks off it loses all rows of the last block.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _UNDECODABLE = re.compile("[\udc80-\udcff]")  # what surrogateescape makes of by
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """A row after the header: its number from 1, the line that it starts at, and its fields, or what is wrong with it."""
+    """A row below the header: its number from 1, the line that it starts at, its fields, and what is wrong with it."""
 
     number: int
     line: int
@@ -35,7 +35,7 @@ class Row:
 def header(files: Files, path: str) -> list[str]:
     """The column names, in lower case and without spaces at their ends; only the file's first block is read.
 
-    A file whose first line is no CSV has no columns. Raises InputError when the file breaks off before it holds one line.
+    A file whose first line is no CSV has no columns. Raises InputError when the file breaks off before its first line.
     """
     for block in blocks(files, path):
         first = block.removeprefix(b"\xef\xbb\xbf").partition(b"\n")[0]
@@ -43,8 +43,8 @@ def header(files: Files, path: str) -> list[str]:
     return []
 
 
-def rows(files: Files, path: str, starts_row: Callable[[list[str]], bool]) -> Iterator[Row]:
-    """The rows below the header line.
+def rows(files: Files, path: str, width: int, starts_row: Callable[[list[str]], bool]) -> Iterator[Row]:
+    """The rows below the header line, which has `width` columns.
 
     `starts_row` says of one line's fields whether a row seems to start there: after a bad row, lines are passed over
     until it holds. Empty lines are no rows. Bytes that are not UTF-8 become lone surrogates (see `is_decodable`).
@@ -55,7 +55,6 @@ def rows(files: Files, path: str, starts_row: Callable[[list[str]], bool]) -> It
     _allow_long_fields()
     feed = _Feed(lines(files, path))
     next(feed, "")  # the header
-    width = len(header(files, path))
     reader = csv.reader(feed, strict=True)
     number = 0
     while True:

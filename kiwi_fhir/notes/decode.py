@@ -50,6 +50,14 @@ def parse_content_type(value: str | None) -> tuple[str, str | None]:
     return kind.strip().lower(), None
 
 
+def format_of(content_type: str | None) -> int:
+    """PLAIN, HTML, XHTML or RTF. Raises NoteError `unsupported-content-type`."""
+    kind, _ = parse_content_type(content_type)
+    if kind not in FORMATS:
+        raise NoteError("unsupported-content-type", f"The content type {kind[:60]!r} can't be read as text.")
+    return FORMATS[kind]
+
+
 def from_base64(data: object) -> bytes:
     """The bytes of a base64Binary, in which FHIR allows white space. Raises NoteError `invalid-base64`."""
     if not isinstance(data, str):
@@ -66,15 +74,14 @@ def to_text(data: bytes, content_type: str | None) -> str:
     Raises NoteError `unsupported-content-type`, `unknown-charset`, `undecodable-text`, `unreadable-html` or
     `unreadable-rtf`.
     """
-    kind, charset = parse_content_type(content_type)
-    match FORMATS.get(kind):
-        case 0:  # PLAIN
-            return _characters(data, charset or _marked(data) or "utf-8")
-        case 1 | 2:  # HTML, XHTML
-            return _html_to_text(_characters(data, charset or _marked(data) or _html_charset(data)))
-        case 3:  # RTF
-            return _rtf_to_text(_characters(data, charset or _marked(data) or _rtf_charset(data)))
-    raise NoteError("unsupported-content-type", f"The content type {kind[:60]!r} can't be read as text.")
+    form = format_of(content_type)
+    _, stated = parse_content_type(content_type)
+    charset = stated or _marked(data)
+    if form == PLAIN:
+        return _characters(data, charset or "utf-8")
+    if form == RTF:
+        return _rtf_to_text(_characters(data, charset or _rtf_charset(data)))
+    return _html_to_text(_characters(data, charset or _html_charset(data)))
 
 
 def _characters(data: bytes, charset: str) -> str:
@@ -112,25 +119,29 @@ def _rtf_charset(data: bytes) -> str:
 
 def _html_to_text(html: str) -> str:
     from inscriptis.html_engine import Inscriptis
-    from lxml.etree import LxmlError
-    from lxml.html import HTMLParser, document_fromstring
+    from lxml.etree import LxmlError, ParserError  # type: ignore[import-untyped]
+    from lxml.html import HTMLParser, document_fromstring  # type: ignore[import-untyped]
 
     html = _XML_DECLARATION.sub("", html, count=1)  # lxml takes none in a string
     if not html.strip():
         return ""
     try:
         # inscriptis.get_text would do, but its parser drops what is nested deep or longer than 10 MB without a word.
-        return Inscriptis(document_fromstring(html, parser=HTMLParser(huge_tree=True))).get_text()
+        text: str = Inscriptis(document_fromstring(html, parser=HTMLParser(huge_tree=True))).get_text()
+    except ParserError:  # nothing but comments
+        return ""
     except RecursionError as error:
         raise NoteError("unreadable-html", "The HTML is nested too deep.") from error
     except (LxmlError, ValueError) as error:
         raise NoteError("unreadable-html", "The HTML can't be parsed.") from error
+    return text
 
 
 def _rtf_to_text(rtf: str) -> str:
     from striprtf.striprtf import rtf_to_text
 
-    if not rtf.lstrip().startswith("{\\rtf"):
+    rtf = rtf.lstrip()
+    if not rtf.startswith("{\\rtf"):
         raise NoteError("unreadable-rtf", "The attachment does not start as RTF does.")
     if "\\bin" not in rtf and not _is_closed(rtf):  # raw pictures may hold braces of their own
         raise NoteError("unreadable-rtf", "The RTF breaks off before its last group is closed.")

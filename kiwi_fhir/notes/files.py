@@ -52,8 +52,13 @@ LOCAL: Files = LocalFiles()
 
 
 def basename(path: str) -> str:
-    """The last part of a path or URL."""
-    return path.rstrip("/").rpartition("/")[2]
+    """The last part of a path or URL, as it is shown in messages and ids (see `shown`)."""
+    return shown(path.rstrip("/").rpartition("/")[2])
+
+
+def shown(path: str) -> str:
+    """The path as valid Unicode: file systems may hold bytes that are not, and no output could hold those."""
+    return path.encode("utf-8", "replace").decode("utf-8")
 
 
 def folder(path: str) -> str:

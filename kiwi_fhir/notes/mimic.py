@@ -38,7 +38,7 @@ def mimic_iv_id(resource_type: str, key: str) -> str:
 class _NoteTable(ABC):
     """What the two generations share: the CSV, the columns, bad rows."""
 
-    kind: ClassVar[str]
+    kind: str
     names: ClassVar[re.Pattern[str]]
     what: ClassVar[str]
     key: ClassVar[str]
@@ -68,7 +68,7 @@ class _NoteTable(ABC):
         at = {name: names.index(name) for name in names}
         # Lines inside a text can be told from rows only where the marks stand before the text.
         marks = [at[name] for name in self.marks if at[name] < at["text"]]
-        for row in rows(self._files, path, lambda fields: _starts_row(fields, marks, at["text"])):
+        for row in rows(self._files, path, len(names), lambda fields: _starts_row(fields, marks, at["text"])):
             try:
                 note = self._row(row, at)
             except NoteError as error:

@@ -7,11 +7,11 @@ read, and the notes in that part are whole.
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from typing import BinaryIO
 
 from kiwi_fhir.errors import InputError
-from kiwi_fhir.notes.files import GZIP_MAGIC, Files, basename
+from kiwi_fhir.notes.files import GZIP_MAGIC, Files, basename, shown
 
 BLOCK = 1 << 18  # bytes; larger ones are no faster
 _GZIP = 16 + zlib.MAX_WBITS  # zlib's way to ask for a gzip header and its checksum
@@ -33,7 +33,7 @@ def blocks(files: Files, path: str) -> Iterator[bytes]:
     yield from _gunzip(first, raw, basename(path))
 
 
-def lines(files: Files, path: str) -> Iterator[bytes]:
+def lines(files: Files, path: str) -> Generator[bytes]:
     r"""The file's lines with their `\n`, the UTF-8 byte order mark left out; the last one may lack its `\n`.
 
     Raises InputError as `blocks` does. A line that the file breaks off in is not given out.
@@ -70,7 +70,9 @@ def _read(files: Files, path: str) -> Iterator[bytes]:
             while block := stream.read(BLOCK):
                 yield block
     except OSError as error:
-        raise InputError(f"{path} can't be read ({type(error).__name__}): check the file and its rights.") from error
+        raise InputError(
+            f"{shown(path)} can't be read ({type(error).__name__}): check the file and its rights."
+        ) from error
 
 
 def _gunzip(first: bytes, rest: Iterator[bytes], name: str) -> Iterator[bytes]:

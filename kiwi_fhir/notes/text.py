@@ -13,7 +13,7 @@ from kiwi_fhir.notes.source import failure
 from kiwi_fhir.notes.streams import blocks
 from kiwi_fhir.types import Failure, Note
 
-_SUFFIX = ".txt"
+_SUFFIX = re.compile(r"\.txt(\.gz)?$", re.IGNORECASE)
 _UNSAFE = re.compile(r"[^\w.-]+")
 _GLOB = re.compile(r"[*?\[]")
 _LONGEST = 120  # characters of an id, so that a sink can make a file name of it
@@ -36,8 +36,8 @@ class TextFiles:
         self.dropped = 0
 
     def files(self, inputs: Sequence[str]) -> list[str]:
-        """The text files; see Source.files. Folders are searched to the bottom for `*.txt`."""
-        paths = find(self._files, inputs, lambda name: name.lower().endswith(_SUFFIX), "*.txt")
+        """The text files; see Source.files. Folders are searched to the bottom for `*.txt` and `*.txt.gz`."""
+        paths = find(self._files, inputs, lambda name: _SUFFIX.search(name) is not None, "*.txt or *.txt.gz")
         named = set(paths)
         roots = {folder(item) if item in named else _fixed_part(item) for item in inputs}
         self._roots = sorted(roots, key=len, reverse=True)
@@ -46,7 +46,9 @@ class TextFiles:
         for path in paths:
             plain = self._id(path)
             if ids[plain.lower()] > 1 or len(plain) > _LONGEST:
-                self._renamed[path] = f"{plain[:_LONGEST]}-{hashlib.sha256(path.encode(errors='replace')).hexdigest()[:8]}"
+                self._renamed[path] = (
+                    f"{plain[:_LONGEST]}-{hashlib.sha256(path.encode(errors='replace')).hexdigest()[:8]}"
+                )
         return paths
 
     def read(self, path: str) -> Iterator[Note | Failure]:
@@ -78,9 +80,7 @@ class TextFiles:
             if not root and not path.startswith("/"):
                 below = path
                 break
-        if below.lower().endswith(_SUFFIX):
-            below = below[: -len(_SUFFIX)]
-        return _UNSAFE.sub("-", below).strip("-.") or "note"
+        return _UNSAFE.sub("-", _SUFFIX.sub("", below)).strip("-.") or "note"
 
 
 def _fixed_part(item: str) -> str:

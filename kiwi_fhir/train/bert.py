@@ -7,6 +7,7 @@ import random
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,8 @@ from torch import nn
 
 from kiwi_fhir.evaluate import score
 from kiwi_fhir.extract.base import DEFAULT_BASE, base_sha256, load_base
-from kiwi_fhir.extract.bert import FORMAT, BertExtractor
+from kiwi_fhir.extract.bert import BertExtractor
+from kiwi_fhir.extract.folder import FORMAT
 from kiwi_fhir.extract.model import Heads, JointModel, collate
 from kiwi_fhir.extract.windows import Windower, batches
 from kiwi_fhir.train.adapt import adapt
@@ -229,6 +231,7 @@ def save(folder: Path, model: JointModel, recipe: Recipe, metrics: dict[str, Any
         "format": FORMAT,
         "name": name,
         "version": version,
+        "released": datetime.now(UTC).strftime("%Y-%m-%dT00:00:00Z"),
         "base": recipe.base,
         "base_sha256": base_sha256(recipe.base),
         "window": recipe.window,

@@ -1,0 +1,226 @@
+"""The pipeline that joins the stages, and the run around it: what was done before, what came out, what went wrong."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import apache_beam as beam
+import orjson
+from apache_beam.options.pipeline_options import PipelineOptions, StandardOptions
+
+from kiwi_fhir import __version__
+from kiwi_fhir.beam.files import files_for, store_for
+from kiwi_fhir.beam.map import Mapping
+from kiwi_fhir.beam.shards import Input, plan_inputs
+from kiwi_fhir.beam.stages import NAMESPACE, Extract, MapToFhir, ReadNotes, WriteShards
+from kiwi_fhir.config import Config
+from kiwi_fhir.errors import InputError, KiwiError, TooManyFailures, UsageError
+from kiwi_fhir.extract import load
+from kiwi_fhir.notes import SOURCES, Source
+from kiwi_fhir.tables import fingerprint as tables_fingerprint
+from kiwi_fhir.write.shards import (
+    FAILURES,
+    MANIFEST,
+    SINKS,
+    Entry,
+    entries,
+    remove_entry,
+    remove_leftovers,
+)
+from kiwi_fhir.write.store import Store
+
+REPORT = "run.json"
+#: In-memory runner of Beam, by name: `DirectRunner` tries to download another one first.
+LOCAL_RUNNER = "FnApiRunner"
+STAGES = ("read", "extract", "map", "write")
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """A run that was checked and can start: sources are there, the model is whole, the output folder is free."""
+
+    source: Source
+    inputs: tuple[Input, ...]
+    store: Store
+    config: Config
+    versions: dict[str, str]
+
+    @property
+    def fingerprint(self) -> str:
+        """What decides the results beside the notes: program, model, mapping, config."""
+        return self.config.fingerprint(**self.versions)
+
+
+def prepare(
+    kind: str, inputs: Sequence[str], output: str, config: Config, *, resume: bool = False, replace: bool = False
+) -> Run:
+    """Check everything that can be checked before the first note is read.
+
+    `resume` goes on with the run that the output holds, `replace` removes it. Raises UsageError (and its kinds) for a
+    call that can't work.
+    """
+    if kind not in SOURCES:
+        raise UsageError(f"The source '{kind}' is unknown: use {', '.join(SOURCES)}.")
+    for sink in config.sinks:
+        if sink not in SINKS:
+            raise UsageError(f"The sink '{sink}' is unknown: use {', '.join(SINKS)}.")
+    source = SOURCES[kind](files_for(inputs))
+    paths = source.files(inputs)
+    store = store_for(output)
+    done = list(entries(store))
+    if done and replace:
+        for entry in done:
+            remove_entry(store, entry)
+    elif done and not resume:
+        raise UsageError(f"{output} holds a run already: add --resume to go on with it, or name another folder.")
+    remove_leftovers(store)
+    mapping = Mapping(config, kind)
+    versions = {
+        "program": __version__,
+        "model": mapping.model.name,
+        "mappings": tables_fingerprint(config.tables),
+        "source": kind,
+    }
+    planned = plan_inputs(paths, one_note_each=kind == "text", shard_notes=config.shard_notes)
+    return Run(source, tuple(planned), store, config, versions)
+
+
+def build(pipeline: beam.Pipeline, run: Run, *, spread: bool) -> beam.PCollection[Entry]:
+    """Add the stages to `pipeline`; the manifest's entries come out.
+
+    `spread` lets a distributed runner give the shards of one file to several workers. On the local runner a shuffle
+    would hold the whole input in memory.
+    """
+    config = run.config
+    load_model = partial(load, config.model, threads=config.threads, device=config.device, tables=config.tables)
+    notes = (
+        pipeline
+        | "Inputs" >> beam.Create(list(run.inputs), reshuffle=spread)
+        | ReadNotes(run.source, run.store, config, run.fingerprint)
+    )
+    if spread:
+        notes = notes | "Spread" >> beam.Reshuffle()
+    return (
+        notes
+        | Extract(load_model)
+        | MapToFhir(partial(Mapping, config, run.versions["source"]))
+        | WriteShards(run.store, config.sinks, run.fingerprint)
+    )
+
+
+def execute(run: Run, options: PipelineOptions) -> dict[str, Any]:
+    """Run the pipeline; write failures.ndjson and run.json whatever happens; return the report.
+
+    Raises InputError when an input broke off, TooManyFailures over the allowed rate, and what the runner raised.
+    """
+    local = options.view_as(StandardOptions).runner in (None, LOCAL_RUNNER)
+    if local:
+        options.view_as(StandardOptions).runner = LOCAL_RUNNER
+    started = time.monotonic()
+    status, seconds, counts = "failed", {}, Counter[str]()
+    try:
+        pipeline = beam.Pipeline(options=options)
+        build(pipeline, run, spread=not local)
+        result = pipeline.run()
+        result.wait_until_finish()
+        seconds, counts = _metrics(result)
+        status = "done"
+    except KeyboardInterrupt:
+        status = "interrupted"
+        raise
+    finally:
+        report = finish(run, status, time.monotonic() - started, seconds, counts)
+    errors = report["errors"]
+    if errors:
+        raise InputError(" ".join(errors))
+    notes = report["notes"]
+    if notes["in"] and notes["failed"] / notes["in"] > run.config.max_failure_rate:
+        raise TooManyFailures(
+            f"{notes['failed']} of {notes['in']} notes failed, more than --max-failure-rate "
+            f"{run.config.max_failure_rate:g} allows: see {FAILURES}."
+        )
+    return report
+
+
+def _metrics(result: Any) -> tuple[dict[str, float], Counter[str]]:
+    """Seconds by stage and our counters, as far as the runner reports them."""
+    found: Counter[str] = Counter()
+    try:
+        counters = result.metrics().query(beam.metrics.MetricsFilter().with_namespace(NAMESPACE))["counters"]
+    except (NotImplementedError, AttributeError, KeyError):
+        return {}, found
+    for counter in counters:
+        found[counter.key.metric.name] += counter.result or 0
+    return {stage: found[f"{stage}_ms"] / 1000 for stage in STAGES}, found
+
+
+def finish(
+    run: Run, status: str, total: float, seconds: dict[str, float], counts: Counter[str]
+) -> dict[str, Any]:
+    """Gather what the manifest says into failures.ndjson and run.json; remove shards that this input has no more."""
+    kept = list(_current(run, complete=status == "done"))
+    sums: dict[str, Counter[str]] = {
+        name: Counter() for name in ("notes", "mentions", "modifiers", "resources", "failures")
+    }
+    for entry in kept:
+        for name, counter in sums.items():
+            counter.update(getattr(entry, name))
+    run.store.write(
+        FAILURES, (run.store.read(f"{MANIFEST}/{entry.key}.{FAILURES}") or b"" for entry in kept if entry.failures)
+    )
+    out = sums["notes"]["out"]
+    errors = [entry.error for entry in kept if entry.error]
+    notes = {key: sums["notes"][key] for key in ("in", "out", "failed", "dropped", "empty", "without_patient")}
+    report = {
+        "status": "failed" if errors and status == "done" else status,
+        "errors": errors,
+        "notes": notes,
+        **{name: dict(sorted(counter.items())) for name, counter in sums.items() if name != "notes"},
+        "shards": {"all": len(kept), "written": counts["shards_written"], "kept": counts["shards_kept"]},
+        "versions": run.versions,
+        "fingerprint": run.fingerprint,
+        "seconds": {**{stage: round(value, 3) for stage, value in seconds.items()}, "total": round(total, 3)},
+        "notes_per_second": round(out / total, 2) if total and not counts["shards_kept"] else None,
+    }
+    run.store.write(REPORT, [orjson.dumps(report, option=orjson.OPT_INDENT_2 | orjson.OPT_SORT_KEYS), b"\n"])
+    return report
+
+
+def _current(run: Run, *, complete: bool) -> Iterator[Entry]:
+    """The entries of this run. After a complete run others are removed: their notes are gone from the input."""
+    keys = {item.key for item in run.inputs}
+    ends: dict[str, int] = {}
+    found = [entry for entry in entries(run.store) if entry.fingerprint == run.fingerprint]
+    for entry in found:
+        item, _, number = entry.key.rpartition("-")
+        if entry.last:
+            ends[item] = min(int(number), ends.get(item, int(number)))
+    for entry in entries(run.store):
+        item, _, number = entry.key.rpartition("-")
+        stale = item not in keys or int(number) > ends.get(item, int(number)) or entry.fingerprint != run.fingerprint
+        if not stale:
+            yield entry
+        elif complete:
+            remove_entry(run.store, entry)
+
+
+def options_of(arguments: Sequence[str]) -> PipelineOptions:
+    """Beam's options. Raises UsageError for one that Beam can't read."""
+    try:
+        return PipelineOptions(list(arguments), save_main_session=False)
+    except SystemExit as error:
+        raise UsageError("Beam does not understand the options after `--`: see its PipelineOptions.") from error
+
+
+def raise_cause(error: BaseException) -> None:
+    """Raise our own error that a runner wrapped, if there is one in the chain."""
+    seen: BaseException | None = error
+    while seen is not None:
+        if isinstance(seen, KiwiError):
+            raise seen
+        seen = seen.__cause__ or seen.__context__

@@ -1,0 +1,158 @@
+"""The stages as transforms: read, extract, map, write. The elements are shards, so that no step needs a shuffle.
+
+A shard carries its own failures along: it is the unit that is written, resumed and counted, and a runner that
+retries it retries all of it.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import apache_beam as beam
+from apache_beam.metrics import Metrics
+from apache_beam.utils.shared import Shared
+
+from kiwi_fhir.beam import progress
+from kiwi_fhir.beam.shards import Input, extract_shard, map_shard, read_shards
+from kiwi_fhir.config import Config
+from kiwi_fhir.extract import Extractor
+from kiwi_fhir.notes import Source
+from kiwi_fhir.types import Document, Note, Shard
+from kiwi_fhir.write.shards import Entry, Result, is_done, read_entry, write_shard
+from kiwi_fhir.write.store import Store
+
+NAMESPACE = "kiwi_fhir"
+
+
+class _Timed(beam.DoFn):  # type: ignore[misc]
+    """A DoFn that counts the milliseconds of its own work."""
+
+    stage = ""
+
+    def _spend(self, started: float) -> None:
+        Metrics.counter(NAMESPACE, f"{self.stage}_ms").inc(round(1000 * (time.monotonic() - started)))
+
+
+class _Read(_Timed):
+    stage = "read"
+
+    def __init__(self, source: Source, store: Store, config: Config, fingerprint: str) -> None:
+        self._source, self._store, self._config, self._fingerprint = source, store, config, fingerprint
+
+    def process(self, item: Input) -> Iterator[Shard[Note]]:
+        started = time.monotonic()
+        for shard in read_shards(self._source, item, self._config.shard_notes):
+            if is_done(self._store, shard, self._fingerprint):
+                self._keep(shard)
+                continue
+            self._spend(started)
+            yield shard
+            started = time.monotonic()
+        self._spend(started)
+
+    def _keep(self, shard: Shard[Note]) -> None:
+        entry = read_entry(self._store, shard.key)
+        progress.add(entry.notes["in"] if entry else 0)
+        Metrics.counter(NAMESPACE, "shards_kept").inc()
+
+
+class ReadNotes(beam.PTransform):  # type: ignore[misc]
+    """Inputs to shards of notes, without the shards that an earlier run finished."""
+
+    def __init__(self, source: Source, store: Store, config: Config, fingerprint: str) -> None:
+        super().__init__()
+        self._fn = _Read(source, store, config, fingerprint)
+
+    def expand(self, inputs: beam.PCollection[Input]) -> beam.PCollection[Shard[Note]]:
+        """See the class."""
+        return inputs | "Read" >> beam.ParDo(self._fn)
+
+
+class _Extract(_Timed):
+    stage = "extract"
+
+    def __init__(self, load: Callable[[], Extractor]) -> None:
+        self._load = load
+        self._shared = Shared()
+        self._extractor: Extractor | None = None
+
+    def setup(self) -> None:
+        # One model in a process, however many threads work on bundles.
+        self._extractor = self._shared.acquire(self._load)
+
+    def process(self, shard: Shard[Note]) -> Iterator[Shard[Document]]:
+        started = time.monotonic()
+        assert self._extractor is not None  # noqa: S101 (Beam calls setup first)
+        found = extract_shard(self._extractor, shard)
+        self._spend(started)
+        yield found
+
+
+class Extract(beam.PTransform):  # type: ignore[misc]
+    """Shards of notes to shards of documents; notes that the model can't read join the shard's failures."""
+
+    def __init__(self, load: Callable[[], Extractor]) -> None:
+        super().__init__()
+        self._load = load
+
+    def expand(self, notes: beam.PCollection[Shard[Note]]) -> beam.PCollection[Shard[Document]]:
+        """See the class."""
+        return notes | "Extract" >> beam.ParDo(_Extract(self._load))
+
+
+class _Map(_Timed):
+    stage = "map"
+
+    def __init__(self, make: Callable[[], Callable[[Document], Any]]) -> None:
+        self._make = make
+        self._map: Callable[[Document], Any] | None = None
+
+    def setup(self) -> None:
+        self._map = self._make()
+
+    def process(self, shard: Shard[Document]) -> Iterator[Shard[Result]]:
+        started = time.monotonic()
+        assert self._map is not None  # noqa: S101 (Beam calls setup first)
+        found = map_shard(self._map, shard)
+        self._spend(started)
+        yield found
+
+
+class MapToFhir(beam.PTransform):  # type: ignore[misc]
+    """Shards of documents to shards of bundles."""
+
+    def __init__(self, make: Callable[[], Callable[[Document], Any]]) -> None:
+        super().__init__()
+        self._make = make
+
+    def expand(self, documents: beam.PCollection[Shard[Document]]) -> beam.PCollection[Shard[Result]]:
+        """See the class."""
+        return documents | "Map" >> beam.ParDo(_Map(self._make))
+
+
+class _Write(_Timed):
+    stage = "write"
+
+    def __init__(self, store: Store, sinks: Sequence[str], fingerprint: str) -> None:
+        self._store, self._sinks, self._fingerprint = store, tuple(sinks), fingerprint
+
+    def process(self, shard: Shard[Result]) -> Iterator[Entry]:
+        started = time.monotonic()
+        entry = write_shard(self._store, shard, self._sinks, self._fingerprint)
+        Metrics.counter(NAMESPACE, "shards_written").inc()
+        self._spend(started)
+        yield entry
+
+
+class WriteShards(beam.PTransform):  # type: ignore[misc]
+    """Shards of bundles to files; the manifest's entries come out."""
+
+    def __init__(self, store: Store, sinks: Sequence[str], fingerprint: str) -> None:
+        super().__init__()
+        self._fn = _Write(store, sinks, fingerprint)
+
+    def expand(self, results: beam.PCollection[Shard[Result]]) -> beam.PCollection[Entry]:
+        """See the class."""
+        return results | "Write" >> beam.ParDo(self._fn)

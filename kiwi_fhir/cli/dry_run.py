@@ -1,0 +1,66 @@
+"""`kiwi-fhir run --dry-run`: counts, and a time that is measured on the first notes."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from kiwi_fhir.beam.files import files_for
+from kiwi_fhir.config import Config
+from kiwi_fhir.errors import InputError, UsageError
+from kiwi_fhir.extract import load
+from kiwi_fhir.notes import SOURCES
+from kiwi_fhir.types import Note
+
+_SAMPLE_NOTES = 16
+_SAMPLE_CHARACTERS = 60_000
+
+
+def estimate(kind: str, inputs: Sequence[str], config: Config, console: Console) -> dict[str, Any]:
+    """Read all notes, count them and their windows, and time the model on the first ones; nothing is written.
+
+    Raises UsageError for an unknown source; a file that breaks off is named, and the counts are of what came before.
+    """
+    if kind not in SOURCES:
+        raise UsageError(f"The source '{kind}' is unknown: use {', '.join(SOURCES)}.")
+    source = SOURCES[kind](files_for(inputs))
+    paths = source.files(inputs)
+    extractor = load(config.model, threads=config.threads, device=config.device, tables=config.tables)
+    counts: Counter[str] = Counter(notes=0, failed=0, characters=0, windows=0)
+    sample: list[Note] = []
+    broken = []
+    for path in paths:
+        try:
+            for found in source.read(path):
+                if not isinstance(found, Note):
+                    counts["failed"] += 1
+                    continue
+                counts["notes"] += 1
+                counts["characters"] += len(found.text)
+                counts["windows"] += extractor.count_windows(found)
+                if len(sample) < _SAMPLE_NOTES and sum(len(note.text) for note in sample) < _SAMPLE_CHARACTERS:
+                    sample.append(found)
+        except InputError as error:
+            broken.append(str(error))
+    seconds = 0.0
+    windows = sum(extractor.count_windows(note) for note in sample)
+    if windows:
+        extractor.predict(sample)  # once to warm up
+        started = time.monotonic()
+        extractor.predict(sample)
+        seconds = (time.monotonic() - started) / windows * counts["windows"]
+    table = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
+    table.add_row("files", f"{len(paths):,}")
+    table.add_row("notes", f"{counts['notes']:,}, {counts['failed']:,} can't be read, {source.dropped:,} left out")
+    table.add_row("characters", f"{counts['characters']:,}")
+    table.add_row("windows", f"{counts['windows']:,}")
+    table.add_row("estimate", f"{seconds / 60:.1f} minutes for the model on this machine")
+    console.print(table)
+    if broken:
+        raise InputError(" ".join(broken))
+    return {**counts, "dropped": source.dropped, "estimated_seconds": round(seconds, 1)}

@@ -1,0 +1,129 @@
+"""`kiwi-fhir run`: check, run with a progress display, report."""
+
+from __future__ import annotations
+
+import logging
+import signal
+import sys
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from kiwi_fhir.config import Config
+
+_PLAIN_SECONDS = 30.0
+
+
+def run_pipeline(
+    kind: str,
+    inputs: Sequence[str],
+    output: str,
+    config: Config,
+    beam_options: Sequence[str],
+    *,
+    resume: bool = False,
+    replace: bool = False,
+    dry_run: bool = False,
+) -> dict[str, Any]:
+    """Run the pipeline and print its report; `dry_run` only counts and estimates."""
+    console = Console(stderr=True)
+    if config.recorded == "now":
+        config = config.with_options(recorded=datetime.now(UTC).isoformat(timespec="seconds"))
+    quiet_libraries()
+    with console.status("Starting") if console.is_terminal else _nothing():
+        from kiwi_fhir.beam.pipeline import execute, options_of, prepare, raise_cause
+
+        if dry_run:
+            from kiwi_fhir.cli.dry_run import estimate
+
+            return estimate(kind, inputs, config, console)
+        options = options_of(beam_options)
+        run = prepare(kind, inputs, output, config, resume=resume, replace=replace)
+    signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        with _progress(console):
+            report = execute(run, options)
+    except Exception as error:
+        raise_cause(error)
+        raise
+    print_report(report, output, console)
+    return report
+
+
+def _interrupt(*_: Any) -> None:
+    """SIGTERM ends a run as Ctrl-C does: with its report."""
+    raise KeyboardInterrupt
+
+
+def quiet_libraries() -> None:
+    """Keep libraries from logging: their lines may hold elements, and elements hold notes."""
+    for name in ("apache_beam", "transformers", "peft"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)
+
+
+@contextmanager
+def _nothing() -> Iterator[None]:
+    yield
+
+
+@contextmanager
+def _progress(console: Console) -> Iterator[None]:
+    """Notes done and notes a second: a live line on a terminal, a plain line now and then elsewhere."""
+    from kiwi_fhir.beam import progress
+
+    progress.reset()
+    stop = threading.Event()
+    started = time.monotonic()
+
+    def line() -> str:
+        seconds = max(time.monotonic() - started, 1e-9)
+        return f"{progress.done():,} notes, {progress.done() / seconds:.1f} notes/s, {seconds:.0f} s"
+
+    def plain() -> None:
+        while not stop.wait(_PLAIN_SECONDS):
+            sys.stderr.write(f"kiwi-fhir: {line()}\n")
+            sys.stderr.flush()
+
+    def live() -> None:
+        with console.status("Loading the model") as status:
+            while not stop.wait(0.25):
+                if progress.done():
+                    status.update(line())
+
+    thread = threading.Thread(target=live if console.is_terminal else plain, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join()
+
+
+def print_report(report: dict[str, Any], output: str, console: Console) -> None:
+    """The run's counts as a small table."""
+    notes = report["notes"]
+    table = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
+    parts = [f"{notes['in']:,} in", f"{notes['out']:,} out", f"{notes['failed']:,} failed"]
+    for key, words in (
+        ("dropped", "left out by the source"),
+        ("empty", "without text"),
+        ("without_patient", "without a patient"),
+    ):
+        if notes[key]:
+            parts.append(f"{notes[key]:,} {words}")
+    table.add_row("notes", ", ".join(parts))
+    for name in ("mentions", "resources", "failures"):
+        if report[name]:
+            table.add_row(name, ", ".join(f"{count:,} {label}" for label, count in report[name].items()))
+    speed = f", {report['notes_per_second']:g} notes/s" if report["notes_per_second"] else ""
+    table.add_row("time", f"{report['seconds']['total']:.1f} s{speed}")
+    if report["shards"]["kept"]:
+        table.add_row("shards", f"{report['shards']['written']} written, {report['shards']['kept']} kept")
+    table.add_row("output", output)
+    console.print(table)

