@@ -7,6 +7,7 @@ made ready for a standard. Spans count Unicode code points of the untouched text
 from __future__ import annotations
 
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import Generic, Literal, TypeVar, get_args
 
 MentionLabel = Literal["problem", "test", "drug", "treatment"]
@@ -158,3 +159,161 @@ class Shard(Generic[ItemT]):
     dropped: int = 0
     last: bool = False
     error: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Term:
+    """The words of a modifier, and the code that a mapping file gives them (None: they stay words)."""
+
+    modifier: Modifier
+    text: str
+    coding: Coding | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Quantity:
+    """A number with the digits as written (`1.20` stays `1.20`) and its unit.
+
+    `unit` is the unit as written, `code` its UCUM code, None where the unit is not known. `comparator` is FHIR's:
+    `<`, `<=`, `>=` or `>`.
+    """
+
+    value: Decimal
+    unit: str | None = None
+    code: str | None = None
+    comparator: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Interval:
+    """From `low` to `high`, both inclusive; None is an open end."""
+
+    low: Quantity | None
+    high: Quantity | None
+
+
+@dataclass(frozen=True, slots=True)
+class Ratio:
+    """A titre (`1:40`) or a concentration (`40 mg in 0.4 mL`)."""
+
+    numerator: Quantity
+    denominator: Quantity
+
+
+@dataclass(frozen=True, slots=True)
+class BloodPressure:
+    """Systolic over diastolic, in mmHg."""
+
+    systolic: Quantity
+    diastolic: Quantity
+
+
+@dataclass(frozen=True, slots=True)
+class LabValue:
+    """One result of a test. `value` is None where the words could not be read as a number.
+
+    `interpretation` is of v3-ObservationInterpretation (`NEG`, `H`). `is_scale` says that the words are a value of
+    a scale (negative, 2+) and not free text.
+    """
+
+    modifier: Modifier
+    text: str
+    value: Quantity | Interval | Ratio | BloodPressure | None = None
+    interpretation: Coding | None = None
+    is_scale: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ReferenceRange:
+    """What the note calls normal for a test; `interval` is None where the words could not be read."""
+
+    modifier: Modifier
+    text: str
+    interval: Interval | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """When something was, as far as the note says.
+
+    `kind` is `date` (an absolute date, `date` at the stated precision: `2006`, `2006-03`, `2006-03-14`), `relative`
+    (`two weeks ago`), `past` (`history of`) or `present` (`currently`). `resolved` is a relative time counted back
+    from the note's date, no more precise than the words. `future` says that it lies after the note. `is_end` says
+    that the words before it end something (`resolved on`).
+    """
+
+    modifier: Modifier
+    text: str
+    kind: Literal["date", "relative", "past", "present"]
+    date: str | None = None
+    resolved: str | None = None
+    future: bool = False
+    is_end: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Timing:
+    """How often: `frequency` (to `frequency_max`) times per `period` (to `period_max`) `unit`s.
+
+    `unit` is of FHIR's units of time: s min h d wk mo a; `when` is of its event timings (`HS`, `MORN`), `days` of
+    its days of the week; `count` is the number of times in all.
+    """
+
+    frequency: int | None = None
+    frequency_max: int | None = None
+    period: Decimal | None = None
+    period_max: Decimal | None = None
+    unit: str | None = None
+    when: tuple[str, ...] = ()
+    days: tuple[str, ...] = ()
+    count: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Dosage:
+    """How a drug is taken; `text` is all the words of it, and what could not be read is only there.
+
+    `amount` is what is taken each time (`1 tablet`), `strength` what a unit of the product holds (`20 mg`).
+    `as_needed_for` is the reason of a drug that is taken as needed, in the note's words. `duration` is in a UCUM
+    unit of time.
+    """
+
+    text: str
+    amount: Quantity | Interval | None = None
+    strength: Quantity | Interval | Ratio | None = None
+    timing: Timing | None = None
+    as_needed: bool = False
+    as_needed_for: str | None = None
+    duration: Quantity | Interval | None = None
+    routes: tuple[Term, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Fact:
+    """A mention made ready for a standard: what is said of whom, with codes and parsed values.
+
+    `text` is the mention's words. `assertion` is the strongest of what applies, `negated` and `doubt` keep what it
+    hides. `past` is stated history. `interruption` is of a drug or treatment that was going on. `category` is that of
+    a test: `laboratory` or `vital-signs`. `negative_finding` is a test whose negation is its result ("no Kernig
+    sign"), not that it was left out. Fields of modifiers that the mention's label does not allow stay empty.
+    """
+
+    mention: Mention
+    text: str
+    assertion: Assertion = "present"
+    codings: tuple[Coding, ...] = ()
+    negated: bool = False
+    doubt: Literal["possible", "differential", "unlikely"] | None = None
+    past: bool = False
+    interruption: Literal["stopped", "on-hold"] | None = None
+    relatives: tuple[Term, ...] = ()
+    severities: tuple[Term, ...] = ()
+    courses: tuple[Term, ...] = ()
+    body_sites: tuple[Term, ...] = ()
+    moments: tuple[Moment, ...] = ()
+    values: tuple[LabValue, ...] = ()
+    reference_ranges: tuple[ReferenceRange, ...] = ()
+    category: Literal["laboratory", "vital-signs"] | None = None
+    negative_finding: bool = False
+    dosages: tuple[Dosage, ...] = ()
+    forms: tuple[Term, ...] = ()

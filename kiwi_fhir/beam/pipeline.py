@@ -69,7 +69,7 @@ def prepare(
     for sink in config.sinks:
         if sink not in SINKS:
             raise UsageError(f"The sink '{sink}' is unknown: use {', '.join(SINKS)}.")
-    source = SOURCES[kind](files_for(inputs))
+    source = SOURCES[kind](files_for(inputs), config.tables)
     paths = source.files(inputs)
     store = store_for(output)
     done = list(entries(store))

@@ -28,7 +28,7 @@ def estimate(kind: str, inputs: Sequence[str], config: Config, console: Console)
     """
     if kind not in SOURCES:
         raise UsageError(f"The source '{kind}' is unknown: use {', '.join(SOURCES)}.")
-    source = SOURCES[kind](files_for(inputs))
+    source = SOURCES[kind](files_for(inputs), config.tables)
     paths = source.files(inputs)
     extractor = load(config.model, threads=config.threads, device=config.device, tables=config.tables)
     counts: Counter[str] = Counter(notes=0, failed=0, characters=0, windows=0)

@@ -12,8 +12,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
-from kiwi_fhir.errors import MappingError
-from kiwi_fhir.tables import load_table
+from kiwi_fhir.tables import ListOf, MapOf, load_table, refuse
 
 # A word keeps its inner hyphens and apostrophes (`follow-up`, `patient's`) and its decimals (`1.25`); every other
 # mark stands alone. Of the 10,238 spans of the Kiwi study's MTSamples notes two have a border inside such a word.
@@ -136,15 +135,13 @@ def _normal(header: str) -> str:
 def section_headers(tables: Path | None = None) -> dict[str, str]:
     """Header (normalised) -> kind of section, from mappings/sections.toml.
 
-    Raises MappingError when the table holds a key other than `headers` or a header twice.
+    Raises MappingError when the table is wrong or holds a header twice.
     """
     found: dict[str, str] = {}
-    for kind, section in load_table("sections", tables).items():
-        if not isinstance(section, dict) or set(section) != {"headers"}:
-            raise MappingError(f"sections.toml: key '{kind}' must be a table with the one key 'headers'.")
+    for kind, section in load_table("sections", tables, MapOf({"headers": ListOf(str)})).items():
         for header in section["headers"]:
-            name = _normal(str(header))
+            name = _normal(header)
             if name in found:
-                raise MappingError(f"sections.toml: the header '{name}' stands under '{found[name]}' and '{kind}'.")
+                refuse("sections", f"{kind}.headers", f"'{name}' stands under '{found[name]}' too", tables)
             found[name] = kind
     return found

@@ -5,7 +5,8 @@ A source reads bytes through `Files`, so the same code serves the local disk (`L
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from pathlib import Path
+from typing import Protocol
 
 from kiwi_fhir.notes.document_reference import DocumentReferences
 from kiwi_fhir.notes.files import LOCAL, Files
@@ -15,7 +16,14 @@ from kiwi_fhir.notes.text import TextFiles
 
 __all__ = ["LOCAL", "SOURCES", "Files", "Source"]
 
-SOURCES: dict[str, Callable[[Files], Source]] = {
+class SourceFactory(Protocol):
+    """Makes a source on a file system; `tables` is a folder of mapping files that replace the packaged ones."""
+
+    def __call__(self, files: Files, tables: Path | None = None, /) -> Source:
+        """The source, before it has seen an input."""
+
+
+SOURCES: dict[str, SourceFactory] = {
     "document-reference": DocumentReferences,
     "mimic-iii": MimicIII,
     "mimic-iv": MimicIV,

@@ -119,8 +119,8 @@ def _rtf_charset(data: bytes) -> str:
 
 def _html_to_text(html: str) -> str:
     from inscriptis.html_engine import Inscriptis
-    from lxml.etree import LxmlError, ParserError  # type: ignore[import-untyped]
-    from lxml.html import HTMLParser, document_fromstring  # type: ignore[import-untyped]
+    from lxml.etree import LxmlError, ParserError
+    from lxml.html import HTMLParser, document_fromstring
 
     html = _XML_DECLARATION.sub("", html, count=1)  # lxml takes none in a string
     if not html.strip():

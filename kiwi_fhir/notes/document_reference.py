@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 import uuid
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 import orjson
 
@@ -40,7 +41,7 @@ class DocumentReferences:
 
     kind = "document-reference"
 
-    def __init__(self, files: Files) -> None:
+    def __init__(self, files: Files, tables: Path | None = None) -> None:
         self._files = files
         self._inputs: tuple[str, ...] = ()
         self._binaries = BinaryIndex(files)

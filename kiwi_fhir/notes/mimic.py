@@ -8,17 +8,17 @@ note points to the resources of mimic-fhir by the ids that mimic-fhir gives them
 from __future__ import annotations
 
 import re
-import tomllib
 import uuid
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from kiwi_fhir.errors import InputError, NoteError, UsageError
 from kiwi_fhir.notes.csv_rows import Row, header, is_decodable, rows
 from kiwi_fhir.notes.files import Files, basename, find
 from kiwi_fhir.notes.source import failure
+from kiwi_fhir.tables import ListOf, load_table
 from kiwi_fhir.types import Coding, Failure, Note
 
 LOINC = "http://loinc.org"
@@ -26,6 +26,8 @@ LOINC = "http://loinc.org"
 #: mimic-fhir's namespaces: uuid5 of a resource type's name below uuid5(OID, 'MIMIC-IV').
 MIMIC_IV = uuid.uuid5(uuid.NAMESPACE_OID, "MIMIC-IV")
 
+_RULES = ListOf({"category": str, "description?": str, "code": str, "display": str})
+_TABLE = {"mimic-iii": _RULES, "mimic-iv": _RULES}
 _DIGITS = re.compile(r"\d+")
 _TIME = re.compile(r"(\d{4}-\d\d-\d\d)(?:[ T](\d\d:\d\d:\d\d(?:\.\d+)?))?")
 
@@ -45,9 +47,9 @@ class _NoteTable(ABC):
     needed: ClassVar[tuple[str, ...]]
     marks: ClassVar[tuple[str, ...]]
 
-    def __init__(self, files: Files) -> None:
+    def __init__(self, files: Files, tables: Path | None = None) -> None:
         self._files = files
-        self._types: list[dict[str, str]] = _load_note_types()[self.kind]
+        self._types: list[dict[str, str]] = load_table("note_types", tables, _TABLE)[self.kind]
         self.dropped = 0
 
     def files(self, inputs: Sequence[str]) -> list[str]:
@@ -183,11 +185,3 @@ def _time(field: str) -> str | None:
 
 def _date(field: str) -> str | None:
     return (_time(field) or "")[:10] or None
-
-
-def _load_note_types() -> dict[str, Any]:
-    for folder in (Path(__file__).parents[2], Path(__file__).parents[1]):  # a checkout, an installed package
-        path = folder / "mappings" / "note_types.toml"
-        if path.is_file():
-            return tomllib.loads(path.read_text(encoding="utf-8"))
-    raise UsageError("The mapping note_types.toml is missing: install kiwi_fhir again.")

@@ -6,6 +6,7 @@ import hashlib
 import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 from kiwi_fhir.errors import InputError, NoteError
 from kiwi_fhir.notes.files import Files, basename, find, folder
@@ -29,7 +30,7 @@ class TextFiles:
 
     kind = "text"
 
-    def __init__(self, files: Files) -> None:
+    def __init__(self, files: Files, tables: Path | None = None) -> None:
         self._files = files
         self._roots: list[str] = []
         self._renamed: dict[str, str] = {}
