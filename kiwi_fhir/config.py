@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import tomllib
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
 from kiwi_fhir.errors import ConfigError, KiwiError
+
+#: FHIR R4's instant: to the second at least, always with an offset (hl7.org/fhir/R4/datatypes.html#instant).
+_INSTANT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +42,8 @@ class Config:
         _check(self.shard_notes > 0, "shard_notes", "a whole number from 1")
         _check(0 <= self.max_failure_rate <= 1, "max_failure_rate", "a number from 0 to 1")
         _check(bool(self.sinks), "sinks", "a list with at least one sink")
+        right = self.recorded is None or _INSTANT.fullmatch(self.recorded) is not None
+        _check(right, "recorded", "a FHIR instant such as 2026-01-31T12:00:00Z")
         if self.mappings is not None:
             _check(Path(self.mappings).is_dir(), "mappings", "an existing folder of mapping files")
 

@@ -1,13 +1,13 @@
 """The error tree.
 
-    KiwiError              exit 1   anything that ends a run; the message is one sentence that says what to do
-      UsageError           exit 2   the call is wrong: an option, a path, a column
-        ConfigError        exit 2   the config file
-        MappingError       exit 2   a mapping file; names file, line and key
-        ModelError         exit 2   a model folder that can't be loaded
-      InputError           exit 1   an input file that breaks off or can't be read on; what came before is kept
-      TooManyFailures      exit 3   more notes failed than --max-failure-rate allows
-      NoteError            -        one bad note; becomes a Failure and stops nothing else
+KiwiError              exit 1   anything that ends a run; the message is one sentence that says what to do
+  UsageError           exit 2   the call is wrong: an option, a path, a column
+    ConfigError        exit 2   the config file
+    MappingError       exit 2   a mapping file; names file, line and key
+    ModelError         exit 2   a model folder that can't be loaded
+  InputError           exit 1   an input file that breaks off or can't be read on; what came before is kept
+  TooManyFailures      exit 3   more notes failed than --max-failure-rate allows
+  NoteError            -        one bad note; becomes a Failure and stops nothing else
 """
 
 from __future__ import annotations

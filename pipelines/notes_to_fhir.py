@@ -1,6 +1,7 @@
-"""Launch file for Beam runners: notes to FHIR bundles.
+r"""Launch file for Beam runners: notes to FHIR bundles.
 
-    python pipelines/notes_to_fhir.py --source mimic-iii --input gs://bucket/NOTEEVENTS.csv.gz --output gs://bucket/out \
+    python pipelines/notes_to_fhir.py \
+        --source mimic-iii --input gs://bucket/NOTEEVENTS.csv.gz --output gs://bucket/out \
         --runner DataflowRunner --project P --region R --temp_location gs://bucket/tmp
 
 What it does not know goes to Beam's PipelineOptions. On a distributed runner the shards of one file are spread over

@@ -122,7 +122,9 @@ def execute(run: Run, options: PipelineOptions) -> dict[str, Any]:
     if local:
         options.view_as(StandardOptions).runner = LOCAL_RUNNER
     started = time.monotonic()
-    status, seconds, counts = "failed", {}, Counter[str]()
+    status = "failed"
+    seconds: dict[str, float] = {}
+    counts: Counter[str] = Counter()
     try:
         pipeline = beam.Pipeline(options=options)
         build(pipeline, run, spread=not local)
@@ -159,9 +161,7 @@ def _metrics(result: Any) -> tuple[dict[str, float], Counter[str]]:
     return {stage: found[f"{stage}_ms"] / 1000 for stage in STAGES}, found
 
 
-def finish(
-    run: Run, status: str, total: float, seconds: dict[str, float], counts: Counter[str]
-) -> dict[str, Any]:
+def finish(run: Run, status: str, total: float, seconds: dict[str, float], counts: Counter[str]) -> dict[str, Any]:
     """Gather what the manifest says into failures.ndjson and run.json; remove shards that this input has no more."""
     kept = list(_current(run, complete=status == "done"))
     sums: dict[str, Counter[str]] = {

@@ -26,7 +26,7 @@ from kiwi_fhir.write.store import Store
 NAMESPACE = "kiwi_fhir"
 
 
-class _Timed(beam.DoFn):  # type: ignore[misc]
+class _Timed(beam.DoFn):
     """A DoFn that counts the milliseconds of its own work."""
 
     stage = ""
@@ -58,7 +58,7 @@ class _Read(_Timed):
         Metrics.counter(NAMESPACE, "shards_kept").inc()
 
 
-class ReadNotes(beam.PTransform):  # type: ignore[misc]
+class ReadNotes(beam.PTransform):
     """Inputs to shards of notes, without the shards that an earlier run finished."""
 
     def __init__(self, source: Source, store: Store, config: Config, fingerprint: str) -> None:
@@ -90,7 +90,7 @@ class _Extract(_Timed):
         yield found
 
 
-class Extract(beam.PTransform):  # type: ignore[misc]
+class Extract(beam.PTransform):
     """Shards of notes to shards of documents; notes that the model can't read join the shard's failures."""
 
     def __init__(self, load: Callable[[], Extractor]) -> None:
@@ -120,7 +120,7 @@ class _Map(_Timed):
         yield found
 
 
-class MapToFhir(beam.PTransform):  # type: ignore[misc]
+class MapToFhir(beam.PTransform):
     """Shards of documents to shards of bundles."""
 
     def __init__(self, make: Callable[[], Callable[[Document], Any]]) -> None:
@@ -146,7 +146,7 @@ class _Write(_Timed):
         yield entry
 
 
-class WriteShards(beam.PTransform):  # type: ignore[misc]
+class WriteShards(beam.PTransform):
     """Shards of bundles to files; the manifest's entries come out."""
 
     def __init__(self, store: Store, sinks: Sequence[str], fingerprint: str) -> None:

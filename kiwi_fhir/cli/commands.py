@@ -87,7 +87,9 @@ def run(
         typer.Option(help="The instant of every Provenance (ISO 8601, or 'now').", show_default="the model's release"),
     ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run that OUTPUT holds.")] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Count notes and windows, estimate the time, stop.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Count notes and windows, estimate the time, stop.")
+    ] = False,
     debug: Debug = False,
 ) -> None:
     """Notes to FHIR bundles: the pipeline. Options after `--` go to Beam."""
@@ -134,7 +136,9 @@ def extract(
 def evaluate(
     gold: Annotated[Path, typer.Argument(help="A brat folder of human annotation.")],
     predicted: Annotated[Path, typer.Argument(help="A brat folder of the same notes.")],
-    only: Annotated[Path | None, typer.Option(help="A file with the names of the notes that count, one a line.")] = None,
+    only: Annotated[
+        Path | None, typer.Option(help="A file with the names of the notes that count, one a line.")
+    ] = None,
     json: Annotated[Path | None, typer.Option(help="Write the scores as JSON.")] = None,
     html: Annotated[Path | None, typer.Option(help="Write the scores as a page.")] = None,
     debug: Debug = False,
@@ -155,7 +159,9 @@ def train(
     dev: Annotated[
         Path | None, typer.Option(help="A file with the names of CORPUS's notes that choose the epoch, one a line.")
     ] = None,
-    exclude: Annotated[Path | None, typer.Option(help="A file with the names of notes to leave out altogether.")] = None,
+    exclude: Annotated[
+        Path | None, typer.Option(help="A file with the names of notes to leave out altogether.")
+    ] = None,
     adapt: Annotated[
         Path | None, typer.Option(help="Texts to adapt the base to first: .jsonl(.gz) with 'text', or a folder.")
     ] = None,
@@ -207,6 +213,11 @@ def validate(
 
 
 def _config(path: Path | None, **options: Any) -> Any:
+    from datetime import UTC, datetime
+
     from kiwi_fhir.config import Config, read_config
+
+    if options.get("recorded") == "now":
+        options["recorded"] = datetime.now(UTC).isoformat(timespec="seconds")
 
     return (read_config(path) if path else Config()).with_options(**options)

@@ -12,7 +12,9 @@ from kiwi_fhir.evaluate import compare_folders
 from kiwi_fhir.evaluate.report import html, table
 
 
-def evaluate_folders(gold: Path, predicted: Path, only: Path | None, json_file: Path | None, html_file: Path | None) -> None:
+def evaluate_folders(
+    gold: Path, predicted: Path, only: Path | None, json_file: Path | None, html_file: Path | None
+) -> None:
     """Print the scores of PREDICTED against GOLD, and write them as JSON and as a page where asked.
 
     Raises UsageError when a folder or the list `only` is not there, or the texts of the two folders differ.
@@ -25,7 +27,9 @@ def evaluate_folders(gold: Path, predicted: Path, only: Path | None, json_file: 
     report = compare_folders(gold, predicted, only=names)
     if json_file is not None:
         json_file.write_bytes(
-            orjson.dumps(report.to_json(), option=orjson.OPT_INDENT_2 | orjson.OPT_SORT_KEYS | orjson.OPT_APPEND_NEWLINE)
+            orjson.dumps(
+                report.to_json(), option=orjson.OPT_INDENT_2 | orjson.OPT_SORT_KEYS | orjson.OPT_APPEND_NEWLINE
+            )
         )
     if html_file is not None:
         html_file.write_text(html(report), encoding="utf-8")

@@ -9,7 +9,6 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from datetime import UTC, datetime
 from typing import Any
 
 from rich.console import Console
@@ -33,8 +32,6 @@ def run_pipeline(
 ) -> dict[str, Any]:
     """Run the pipeline and print its report; `dry_run` only counts and estimates."""
     console = Console(stderr=True)
-    if config.recorded == "now":
-        config = config.with_options(recorded=datetime.now(UTC).isoformat(timespec="seconds"))
     quiet_libraries()
     with console.status("Starting") if console.is_terminal else _nothing():
         from kiwi_fhir.beam.pipeline import execute, options_of, prepare, raise_cause

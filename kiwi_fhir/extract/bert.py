@@ -82,7 +82,9 @@ class BertExtractor:
                 encoder = adapted.merge_and_unload()
             else:
                 encoder.load_state_dict(load_file(folder / "encoder.safetensors"))
-            heads.load_state_dict({key: value.float() for key, value in load_file(folder / "heads.safetensors").items()})
+            heads.load_state_dict(
+                {key: value.float() for key, value in load_file(folder / "heads.safetensors").items()}
+            )
         except (OSError, ValueError, RuntimeError) as error:
             raise ModelError(
                 f"The model folder '{folder.name}' is damaged or does not fit its base ({type(error).__name__}): "

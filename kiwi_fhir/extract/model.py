@@ -154,12 +154,12 @@ def pair_features(mentions: list[WordSpan], modifiers: list[WordSpan], sentences
         modifier_starts.setdefault(label, []).append(start)
     for starts in modifier_starts.values():
         starts.sort()
-    found = []
-    for i, (mention, m_start, m_end) in enumerate(mentions):
-        allowed = ALLOWED_PAIRS[MENTION_LABELS[mention]]
-        for j, (modifier, k_start, k_end) in enumerate(modifiers):
-            label = MODIFIER_LABELS[modifier]
-            if label not in allowed:
+    found: list[list[int]] = []
+    for i, (mention_label, m_start, m_end) in enumerate(mentions):
+        mention = MENTION_LABELS[mention_label]
+        for j, (modifier_label, k_start, k_end) in enumerate(modifiers):
+            modifier = MODIFIER_LABELS[modifier_label]
+            if modifier not in ALLOWED_PAIRS[mention]:
                 continue
             if k_start >= m_end:
                 between, distance = (m_end, k_start), k_start - m_end + 1
@@ -168,12 +168,14 @@ def pair_features(mentions: list[WordSpan], modifiers: list[WordSpan], sentences
             else:
                 between, distance = (m_start, m_start), 0
             gap = sentences[k_start] - sentences[m_start]
-            found.append(
-                [i, j, m_start, m_end, k_start, k_end, *between]
-                + [_PAIR_INDEX[MENTION_LABELS[mention], label], bisect_right(_DISTANCES, distance)]
-                + [_count(mention_starts, *between), _count(modifier_starts[modifier], *between)]
-                + [max(1 - _SENTENCES, min(_SENTENCES - 1, gap)) + _SENTENCES - 1]
-            )
+            features = [
+                _PAIR_INDEX[mention, modifier],
+                bisect_right(_DISTANCES, distance),
+                _count(mention_starts, *between),
+                _count(modifier_starts[modifier_label], *between),
+                max(1 - _SENTENCES, min(_SENTENCES - 1, gap)) + _SENTENCES - 1,
+            ]
+            found.append([i, j, m_start, m_end, k_start, k_end, *between, *features])
     return found
 
 

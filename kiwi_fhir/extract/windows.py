@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 from kiwi_fhir.extract.segment import Segments
@@ -102,7 +103,7 @@ class Windower:
 def _pack(bounds: Sequence[int], costs: Sequence[int], room: int) -> Iterator[tuple[int, int]]:
     """Whole sentences (`bounds[i]..bounds[i+1]`) packed into runs that cost at most `room`."""
     first, cost = 0, 0
-    for start, end in zip(bounds, bounds[1:], strict=False):
+    for start, end in pairwise(bounds):
         sentence = sum(costs[start:end])
         if cost + sentence <= room:
             cost += sentence

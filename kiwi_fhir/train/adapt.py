@@ -97,9 +97,7 @@ def adapt(
             pieces, mask, targets = _masked([windows[index] for index in batch], tokenizer, shuffle)
             chosen = targets >= 0
             with torch.autocast(device.type, dtype=torch.bfloat16):
-                hidden = encoder(
-                    input_ids=pieces.to(device), attention_mask=mask.to(device)
-                ).last_hidden_state
+                hidden = encoder(input_ids=pieces.to(device), attention_mask=mask.to(device)).last_hidden_state
                 logits = head(hidden[chosen.to(device)])
             loss = nn.functional.cross_entropy(logits.float(), targets[chosen].to(device))
             optimizer.zero_grad(set_to_none=True)

@@ -186,6 +186,8 @@ def _parse(content: bytes | None) -> Entry | None:
         return None
     try:
         fields = orjson.loads(content)
-        return Entry(**{**fields, "files": [(str(path), str(digest), int(size)) for path, digest, size in fields["files"]]})
+        return Entry(
+            **{**fields, "files": [(str(path), str(digest), int(size)) for path, digest, size in fields["files"]]}
+        )
     except (ValueError, TypeError, KeyError):
         return None

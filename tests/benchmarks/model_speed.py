@@ -15,15 +15,16 @@ import argparse
 import json
 import time
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 
 import torch
 from synthetic import note_text
 from transformers import AutoModelForSequenceClassification, AutoModelForTokenClassification, pipeline
 
+from kiwi_fhir.extract import DEFAULT_MODEL, model_folder
 from kiwi_fhir.extract.base import DEFAULT_BASE, base_path, load_base
 from kiwi_fhir.extract.bert import BertExtractor
-from kiwi_fhir.extract import DEFAULT_MODEL, model_folder
 from kiwi_fhir.extract.segment import segment
 from kiwi_fhir.types import ALLOWED_PAIRS, MENTION_LABELS, MODIFIER_LABELS, Document, Note, Span
 
@@ -38,7 +39,7 @@ def measured(work: Callable[[], object]) -> tuple[float, float]:
 def sentence_spans(text: str) -> list[Span]:
     cut = segment(text)
     bounds = [*cut.sentence_starts, len(cut.words)]
-    return [Span(cut.words[first][0], cut.words[last - 1][1]) for first, last in zip(bounds, bounds[1:], strict=False)]
+    return [Span(cut.words[first][0], cut.words[last - 1][1]) for first, last in pairwise(bounds)]
 
 
 def marked_pairs(document: Document, sentence: Span) -> list[str]:

@@ -15,9 +15,9 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
+from kiwi_fhir.beam.map import Mapping
 from synthetic import note_text, write
 
-from kiwi_fhir.beam.map import Mapping
 from kiwi_fhir.beam.shards import Input, map_shard, read_shards
 from kiwi_fhir.config import Config
 from kiwi_fhir.extract import load

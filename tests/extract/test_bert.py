@@ -64,7 +64,9 @@ def test_what_a_clinician_would_mark(extractor):
     for problem in ("fever", "chills", "cough"):
         held = found["problem", problem].modifiers
         assert "negation" in {modifier.label for modifier in held}, problem
-    strength = {modifier.label: modifier.span.of(document.note.text) for modifier in found["drug", "metoprolol"].modifiers}
+    strength = {
+        modifier.label: modifier.span.of(document.note.text) for modifier in found["drug", "metoprolol"].modifiers
+    }
     assert strength["strength"] == "25 mg"
     values = {
         mention.span.of(labs.note.text): held.span.of(labs.note.text)
@@ -200,7 +202,9 @@ def test_chunks_keep_order_and_bounds():
     notes = [Note(str(index), "x" * size) for index, size in enumerate([10, 500_000, 10, *[3000] * 300])]
     parts = list(chunks(notes))
     assert [note for part in parts for note in part] == notes
-    assert all(len(part) <= 128 and (len(part) == 1 or sum(len(note.text) for note in part) <= 400_000) for part in parts)
+    assert all(
+        len(part) <= 128 and (len(part) == 1 or sum(len(note.text) for note in part) <= 400_000) for part in parts
+    )
 
 
 @pytest.fixture

@@ -1,5 +1,7 @@
 """Words, sentences and sections: nothing lost, offsets right."""
 
+from itertools import pairwise
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -27,9 +29,7 @@ def words(text):
 def sentences(text):
     cut = segment(text)
     bounds = [*cut.sentence_starts, len(cut.words)]
-    return [
-        text[cut.words[first][0] : cut.words[last - 1][1]] for first, last in zip(bounds, bounds[1:], strict=False)
-    ]
+    return [text[cut.words[first][0] : cut.words[last - 1][1]] for first, last in pairwise(bounds)]
 
 
 def test_words_keep_hyphens_apostrophes_and_decimals_and_split_the_rest():

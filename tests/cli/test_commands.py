@@ -1,0 +1,125 @@
+"""Each command once as a user would call it."""
+
+import json
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from kiwi_fhir import __version__
+from kiwi_fhir.cli.commands import app
+
+README = Path(__file__).parents[2] / "README.md"
+TEXTS = {
+    "ward/a.txt": "IMPRESSION: Severe pneumonia of the left lower lobe. No effusion.\r\n",
+    "b.txt": "MEDICATIONS: aspirin 81 mg daily, metformin 500 mg twice daily.\n",
+    "empty.txt": "",
+}
+
+
+@pytest.fixture
+def texts(tmp_path):
+    for name, text in TEXTS.items():
+        path = tmp_path / "notes" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, newline="")
+    return tmp_path / "notes"
+
+
+def call(*arguments):
+    result = CliRunner().invoke(app, [str(argument) for argument in arguments])
+    assert result.exit_code == 0, (result.output, result.exception)
+    return result.output
+
+
+def test_version():
+    assert call("--version").strip() == f"kiwi-fhir {__version__}"
+
+
+def test_extract_writes_brat_that_evaluates_as_perfect_against_itself(texts, tmp_path):
+    call("extract", texts, "-o", tmp_path / "brat", "--device", "cpu")
+    written = {path.name: path.read_bytes() for path in (tmp_path / "brat").iterdir()}
+    assert written["ward-a.txt"] == TEXTS["ward/a.txt"].encode()
+    assert written["empty.ann"] == b""
+    assert re.search(rb"T\d+\tdrug \d+ \d+\taspirin\n", written["b.ann"])
+    assert re.search(rb"R1\thasAttr Arg1:T\d+ Arg2:T\d+\n", written["b.ann"])
+    output = call(
+        "evaluate", tmp_path / "brat", tmp_path / "brat", "--json", tmp_path / "s.json", "--html", tmp_path / "s.html"
+    )
+    assert "micro" in output
+    assert '"value": 1.0' in (tmp_path / "s.json").read_text()
+    assert "<table>" in (tmp_path / "s.html").read_text()
+
+
+def test_extract_writes_json_lines(texts, tmp_path):
+    call("extract", texts, "-o", tmp_path / "out", "--format", "jsonl", "--device", "cpu")
+    rows = [json.loads(line) for line in (tmp_path / "out" / "mentions.jsonl").read_text().splitlines()]
+    assert [row["id"] for row in rows] == ["b", "empty", "ward-a"]
+    drug = next(mention for mention in rows[0]["mentions"] if mention["label"] == "drug")
+    span = drug["span"]
+    assert TEXTS["b.txt"][span["start"] : span["end"]] == "aspirin"
+    assert rows[1]["mentions"] == []
+
+
+def test_dry_run_counts_and_writes_nothing(texts, tmp_path):
+    out = tmp_path / "out"
+    output = call("run", "--source", "text", "--input", texts, "--output", out, "--dry-run", "--device", "cpu")
+    assert re.search(r"notes\s+3, 0 can't be read", output)
+    assert re.search(r"windows\s+2", output)
+    assert re.search(r"estimate\s+\d+\.\d minutes", output)
+    assert not out.exists()
+
+
+class _Page(HTMLParser):
+    """What a page loads from elsewhere, and the text in it."""
+
+    def __init__(self):
+        super().__init__()
+        self.outside, self.text = [], []
+
+    def handle_starttag(self, tag, attrs):
+        for name, value in attrs:
+            if name in ("src", "href") and value and not value.startswith("#"):
+                self.outside.append(value)
+
+    def handle_data(self, data):
+        self.text.append(data)
+
+
+def test_demo(tmp_path):
+    output = call("demo", "-o", tmp_path / "demo")
+    report = json.loads((tmp_path / "demo" / "run.json").read_text())
+    assert report["notes"]["out"] == report["notes"]["in"] >= 12
+    assert {"Condition", "Observation", "MedicationStatement", "Provenance"} <= set(report["resources"])
+    assert "MedicationStatement" in output
+    page = _Page()
+    page.feed((tmp_path / "demo" / "index.html").read_text())
+    assert page.outside == []
+    first = next((tmp_path / "demo" / "brat").glob("*.txt")).read_text(encoding="utf-8")
+    assert " ".join(first.split()[:8]) in " ".join("".join(page.text).split())
+    checked = CliRunner().invoke(app, ["validate", str(tmp_path / "demo" / "bundles")])
+    assert checked.exit_code == 0, checked.output
+    call("demo", "-o", tmp_path / "demo")
+
+
+def test_validate_names_what_is_wrong(tmp_path):
+    condition = {"resourceType": "Condition", "id": "c", "subject": {"display": "x"}}
+    entry = {"fullUrl": "urn:uuid:1", "resource": condition, "request": {"method": "PUT", "url": "Condition/c"}}
+    bundle = {"resourceType": "Bundle", "id": "b", "type": "transaction", "entry": [entry]}
+    condition["verificationStatus"] = {"coding": [{"system": "urn:x", "code": "surely"}]}
+    (tmp_path / "b.ndjson").write_text(json.dumps(bundle) + "\nno json\n")
+    result = CliRunner().invoke(app, ["validate", str(tmp_path)])
+    assert result.exit_code == 1
+    assert "verificationStatus" in result.output
+    assert "b.ndjson:2" in result.output
+
+
+def test_the_readme_names_every_command_and_the_help_says_the_same():
+    text = README.read_text(encoding="utf-8")
+    commands = {command.name or command.callback.__name__ for command in app.registered_commands}
+    assert commands == set(re.findall(r"^\| `kiwi-fhir (\w+)", text, re.MULTILINE))
+    options = set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", text))
+    known = " ".join(call(command, "--help") for command in sorted(commands))
+    assert {option for option in options if option not in known} <= {"--help"}
