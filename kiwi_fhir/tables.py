@@ -68,7 +68,7 @@ def load_table(name: str, directory: Path | None = None, schema: Schema | None =
         table = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         line = _AT_LINE.search(str(error))
-        where = f"line {line[1]}" if line else f"line {text.count(chr(10)) + 1}"
+        where = f"line {line[1]}" if line else f"line {len(text.rstrip().splitlines())}"
         raise MappingError(f"{path}, {where}: {_AT_LINE.sub('', str(error))}.") from error
     if schema is not None:
         for key_path, problem in _problems(table, schema, ()):

@@ -15,7 +15,7 @@ from apache_beam.options.pipeline_options import PipelineOptions, StandardOption
 
 from kiwi_fhir import __version__
 from kiwi_fhir.beam.files import files_for, store_for
-from kiwi_fhir.beam.map import Mapping
+from kiwi_fhir.beam.map import DocumentMapper
 from kiwi_fhir.beam.shards import Input, plan_inputs
 from kiwi_fhir.beam.stages import NAMESPACE, Extract, MapToFhir, ReadNotes, WriteShards
 from kiwi_fhir.config import Config
@@ -79,10 +79,10 @@ def prepare(
     elif done and not resume:
         raise UsageError(f"{output} holds a run already: add --resume to go on with it, or name another folder.")
     remove_leftovers(store)
-    mapping = Mapping(config, kind)
+    mapper = DocumentMapper(config)
     versions = {
         "program": __version__,
-        "model": mapping.model.name,
+        "model": mapper.model,
         "mappings": tables_fingerprint(config.tables),
         "source": kind,
     }
@@ -108,7 +108,7 @@ def build(pipeline: beam.Pipeline, run: Run, *, spread: bool) -> beam.PCollectio
     return (
         notes
         | Extract(load_model)
-        | MapToFhir(partial(Mapping, config, run.versions["source"]))
+        | MapToFhir(partial(DocumentMapper, config))
         | WriteShards(run.store, config.sinks, run.fingerprint)
     )
 
@@ -165,7 +165,7 @@ def finish(run: Run, status: str, total: float, seconds: dict[str, float], count
     """Gather what the manifest says into failures.ndjson and run.json; remove shards that this input has no more."""
     kept = list(_current(run, complete=status == "done"))
     sums: dict[str, Counter[str]] = {
-        name: Counter() for name in ("notes", "mentions", "modifiers", "resources", "failures")
+        name: Counter() for name in ("notes", "mentions", "modifiers", "resources", "not_mapped", "failures")
     }
     for entry in kept:
         for name, counter in sums.items():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import astuple, dataclass, replace
+from dataclasses import astuple, dataclass
 from typing import Any
 
 import orjson
@@ -117,7 +117,7 @@ def map_shard(to_result: Callable[[Document], tuple[Result, list[Failure]]], sha
             failures.append(Failure(document.note.id, "map", "mapping-error", message))
             continue
         results.append(result)
-        failures.extend(replace(failure, kept=True) for failure in lost)
+        failures.extend(lost)
     return _with(shard, results, failures)
 
 

@@ -167,7 +167,7 @@ def train(
     ] = None,
     full: Annotated[bool, typer.Option("--full", help="Train all weights instead of low-rank adapters.")] = False,
     rank: Annotated[int | None, typer.Option(min=1, help="Rank of the adapters.", show_default="64")] = None,
-    epochs: Annotated[int | None, typer.Option(min=1, help="Epochs over CORPUS.", show_default="10")] = None,
+    epochs: Annotated[int | None, typer.Option(min=1, help="Epochs over CORPUS.", show_default="18")] = None,
     adapt_epochs: Annotated[int | None, typer.Option(min=1, help="Epochs over ADAPT.", show_default="3")] = None,
     learning_rate: Annotated[
         float | None, typer.Option(min=0, help="Peak learning rate.", show_default="1e-3; --full 2e-4")

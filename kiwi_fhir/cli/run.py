@@ -115,9 +115,11 @@ def print_report(report: dict[str, Any], output: str, console: Console) -> None:
         if notes[key]:
             parts.append(f"{notes[key]:,} {words}")
     table.add_row("notes", ", ".join(parts))
-    for name in ("mentions", "resources", "failures"):
+    for name in ("mentions", "resources", "not_mapped", "failures"):
         if report[name]:
-            table.add_row(name, ", ".join(f"{count:,} {label}" for label, count in report[name].items()))
+            table.add_row(
+                name.replace("_", " "), ", ".join(f"{count:,} {label}" for label, count in report[name].items())
+            )
     speed = f", {report['notes_per_second']:g} notes/s" if report["notes_per_second"] else ""
     table.add_row("time", f"{report['seconds']['total']:.1f} s{speed}")
     if report["shards"]["kept"]:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -57,3 +60,11 @@ def load_base(base: str) -> tuple[Any, Any]:
     if not tokenizer.is_fast:
         raise ModelError(f"The base model '{base}' has no fast tokenizer (tokenizer.json).")
     return encoder.eval(), tokenizer
+
+
+@contextmanager
+def quiet_peft() -> Iterator[None]:
+    """Without the warning that peft 0.21 raises in transformers 5 on every adapter."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "`is_gradient_checkpointing`", FutureWarning)
+        yield

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from kiwi_fhir.errors import ModelError
-from kiwi_fhir.extract.base import load_base
+from kiwi_fhir.extract.base import load_base, quiet_peft
 from kiwi_fhir.extract.decode import decode
 from kiwi_fhir.extract.folder import model_name, read_config
 from kiwi_fhir.extract.model import Heads, JointModel, WordSpan, collate, pair_features
@@ -72,20 +72,21 @@ class BertExtractor:
         config = read_config(folder)
         encoder, tokenizer = load_base(str(config["base"]))
         heads = Heads(encoder.config.hidden_size)
+        from peft import PeftModel
+        from safetensors import SafetensorError
+        from safetensors.torch import load_file
+
         try:
-            from safetensors.torch import load_file
-
             if (folder / "adapter_config.json").is_file():
-                from peft import PeftModel
-
-                adapted = PeftModel.from_pretrained(encoder, str(folder), torch_device="cpu")
-                encoder = adapted.merge_and_unload()
+                with quiet_peft():
+                    adapted = PeftModel.from_pretrained(encoder, str(folder), torch_device="cpu")
+                    encoder = adapted.merge_and_unload()
             else:
                 encoder.load_state_dict(load_file(folder / "encoder.safetensors"))
             heads.load_state_dict(
                 {key: value.float() for key, value in load_file(folder / "heads.safetensors").items()}
             )
-        except (OSError, ValueError, RuntimeError) as error:
+        except (OSError, ValueError, RuntimeError, SafetensorError) as error:
             raise ModelError(
                 f"The model folder '{folder.name}' is damaged or does not fit its base ({type(error).__name__}): "
                 "train it again or get it whole."

@@ -22,21 +22,18 @@ _SCHEMA: dict[str, Schema] = {
     "day_first": bool,
     "past": ListOf(str),
     "present": ListOf(str),
+    "negated": ListOf(str),
+    "before": ListOf(str),
     "days": MapOf(int),
 }
 
-_MONTHS = {
-    name: number
-    for number, name in enumerate(
-        ["jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec"], 1
-    )
-}
+_MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
 _MONTH = (
     r"(?P<month>jan(?:uary)?|feb(?:ruary)?|mar(?:ch)?|apr(?:il)?|may|june?|july?|aug(?:ust)?|sept?(?:ember)?"
     r"|oct(?:ober)?|nov(?:ember)?|dec(?:ember)?)\.?"
 )
 _DAY = r"(?P<day>\d{1,2})(?:st|nd|rd|th)?"
-_YEAR = r"(?P<year>(?:1[89]|2[012])\d\d)"
+_YEAR = r"(?P<year>(?:19|2[012])\d\d)"
 _CLOCK = r"(?:(?:,|\s|T|at)+(?:\d{1,2}:\d\d(?::\d\d(?:\.\d+)?)?\s?(?:[ap]\.?m\.?|hours|hrs|z)?|\d{1,2}\s?[ap]\.?m\.?))?"
 _LEAD = r"(?:(?:on|in|since|dated|as of|during|from|the year|year)\s)*(?:the\s)?"
 
@@ -52,11 +49,9 @@ _FORMS = tuple(
         rf"(?:(?:spring|summer|fall|autumn|winter|early|mid|late)[\s-](?:of\s)?)?{_YEAR}",
     )
 )
-_AGO = re.compile(
-    rf"(?:about |approximately |around |some |roughly |nearly |over )?(?P<count>{NUMBER})\s(?P<unit>day|week|month|year)s?\s"
-    r"(?:ago|earlier|back|prior)",
-    re.IGNORECASE,
-)
+# "one week prior" counts back from another day than the note's.
+_AGO = re.compile(rf"(?P<count>{NUMBER})\s(?P<unit>day|week|month|year)s?\s(?:ago|back)", re.IGNORECASE)
+_BETWEEN = "a|an|the|his|her|recent|multiple|prior|previous"
 _LAST = re.compile(r"last (?P<unit>week|month|year)", re.IGNORECASE)
 
 
@@ -67,14 +62,24 @@ class Dates:
     day_first: bool
     past: Phrases
     present: Phrases
+    negated: Phrases
+    before: re.Pattern[str]
     days: Mapping[str, int]
+
+    def denies(self, text: str) -> bool:
+        """Whether a temporal says that there was none ("no history of")."""
+        return self.negated.find(text) is not None
+
+    def is_history(self, text: str, start: int) -> bool:
+        """Whether the words right before `start` say that what begins there is history ("status post")."""
+        return self.before.search(text, max(0, start - 40), start) is not None
 
     def read(self, modifier: Modifier, text: str, note_date: date | None) -> Moment:
         """When `text` says; `note_date` is the day of the note, None where the note has none."""
         words = " ".join(text.replace("[**", " ").replace("**]", " ").split()).strip(" .,;:()[]")
         if self.past.find(words):
             return Moment(modifier, text, "past")
-        if self.present.find(words):
+        if self.present.find(words) or self.denies(words):
             return Moment(modifier, text, "present")
         stated = self._date(words, note_date)
         if stated is not None:
@@ -107,9 +112,7 @@ class Dates:
             count = read_number(found["count"])
             if count is None or count % 1 or count > 200:
                 return None
-            # "about two days ago" is no day
-            exact = found.start("count") == 0
-            return _back(note_date, int(count), found["unit"].lower() if exact else f"~{found['unit'].lower()}")
+            return _back(note_date, int(count), found["unit"].lower())
         if found := _LAST.fullmatch(words):
             return _back(note_date, 1, found["unit"].lower())
         return None
@@ -119,10 +122,13 @@ def load_dates(directory: Path | None) -> Dates:
     """temporal.toml. Raises MappingError."""
     table = load_table("temporal", directory, _SCHEMA)
     fillers = table["fillers"]
+    cues = "|".join(re.escape(cue) for cue in table["before"])
     return Dates(
         day_first=table["day_first"],
         past=Phrases.of({"past": table["past"]}, fillers),
         present=Phrases.of({"present": table["present"]}, fillers),
+        negated=Phrases.of({"negated": table["negated"]}, fillers),
+        before=re.compile(rf"(?<!\w)(?:{cues})\s+(?:(?:{_BETWEEN})\s+)*$", re.IGNORECASE),
         days={plain(phrase): count for phrase, count in table["days"].items()},
     )
 
@@ -147,7 +153,7 @@ def _iso(year: int, month: str | None, day: str | None) -> str | None:
     """An ISO date of the parts that are there, None where they are no date."""
     if month is None:
         return f"{year:04d}"
-    number = int(month) if month.isdigit() else _MONTHS[month[:3].lower()]
+    number = int(month) if month.isdigit() else _MONTHS.index(month[:3].lower()) + 1
     try:
         found = date(year, number, int(day) if day else 1)
     except ValueError:
@@ -155,14 +161,13 @@ def _iso(year: int, month: str | None, day: str | None) -> str | None:
     return found.isoformat() if day else found.isoformat()[:7]
 
 
-def _back(start: date, count: int, unit: str) -> str | None:
+def _back(start: date, count: int, unit: str) -> str:
+    """`count` units before `start`; a week back is a month's precision, as no note counts them to the day."""
     if unit == "day":
         return (start - timedelta(days=count)).isoformat()
-    if unit in ("week", "~day"):
-        return (start - timedelta(days=count * (7 if unit == "week" else 1))).isoformat()[:7]
+    if unit == "week":
+        return (start - timedelta(weeks=count)).isoformat()[:7]
     if unit == "month":
         months = start.year * 12 + start.month - 1 - count
         return f"{months // 12:04d}-{months % 12 + 1:02d}"
-    if unit == "year":
-        return f"{start.year - count:04d}"
-    return None
+    return f"{start.year - count:04d}"

@@ -16,6 +16,7 @@ from kiwi_fhir.notes.text import TextFiles
 
 __all__ = ["LOCAL", "SOURCES", "Files", "Source"]
 
+
 class SourceFactory(Protocol):
     """Makes a source on a file system; `tables` is a folder of mapping files that replace the packaged ones."""
 

@@ -16,7 +16,7 @@ import torch
 from torch import nn
 
 from kiwi_fhir.evaluate import score
-from kiwi_fhir.extract.base import DEFAULT_BASE, base_sha256, load_base
+from kiwi_fhir.extract.base import DEFAULT_BASE, base_sha256, load_base, quiet_peft
 from kiwi_fhir.extract.bert import BertExtractor
 from kiwi_fhir.extract.folder import FORMAT
 from kiwi_fhir.extract.model import Heads, JointModel, collate
@@ -38,9 +38,9 @@ class Recipe:
 
     base: str = DEFAULT_BASE
     rank: int = 64
-    epochs: int = 10
+    epochs: int = 18
     learning_rate: float = 1e-3
-    batch: int = 12
+    batch: int = 8
     window: int = 160
     patience: int = 3
     seed: int = 13
@@ -60,7 +60,8 @@ def attach_lora(encoder: Any, rank: int) -> Any:
         exclude_modules=r".*pooler.*",
         bias="none",
     )
-    return get_peft_model(encoder, config)
+    with quiet_peft():
+        return get_peft_model(encoder, config)
 
 
 def train(
@@ -98,6 +99,7 @@ def train(
             device=device,
             report=lambda step, steps, loss: report("adapt", step, steps, loss),
         )
+        torch.manual_seed(recipe.seed)  # so that the task starts alike after any adaptation
     model = JointModel(encoder, Heads(hidden)).to(device)
     metrics |= _fit(model, tokenizer, documents, dev, recipe, shuffle, device, report)
     return model.cpu().eval(), tokenizer, metrics
@@ -227,6 +229,8 @@ def save(folder: Path, model: JointModel, recipe: Recipe, metrics: dict[str, Any
     else:
         save_file(half(model.encoder.state_dict()), folder / "encoder.safetensors")
     save_file(half(model.heads.state_dict()), folder / "heads.safetensors")
+    for path in folder.glob("*.safetensors"):
+        path.chmod(0o644)  # safetensors writes files that only their owner can read
     config = {
         "format": FORMAT,
         "name": name,
@@ -241,7 +245,9 @@ def save(folder: Path, model: JointModel, recipe: Recipe, metrics: dict[str, Any
     }
     _write_json(folder / "config.json", config)
     _write_json(folder / "metrics.json", metrics)
-    (folder / "README.md").write_text(_card(name, version, recipe, metrics), encoding="utf-8")
+    card = folder / "README.md"
+    if not card.exists():  # a card that somebody wrote says more than this one
+        card.write_text(_card(name, version, recipe, metrics), encoding="utf-8")
 
 
 def _plain(value: Any) -> Any:

@@ -7,31 +7,38 @@ continued by running the shards without a valid entry, and the result is that of
 from __future__ import annotations
 
 import hashlib
+import json
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
+from decimal import Decimal
 from typing import Any
 
 import orjson
 
 from kiwi_fhir.brat import format_ann
 from kiwi_fhir.types import Document, Failure, Shard
+from kiwi_fhir.write.page import page
 from kiwi_fhir.write.store import TEMPORARY, Store
 
-BUNDLES, MANIFEST, BRAT = "bundles", "manifest", "brat"
+BUNDLES, BRAT, PAGES, MANIFEST = "bundles", "brat", "pages", "manifest"
 FAILURES = "failures.ndjson"
 #: Sinks that write files; later ones (servers, databases) stand beside them.
-SINKS = ("ndjson", "brat")
+SINKS = ("ndjson", "brat", "html")
 
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """What a note became: its document, its bundle as one line of JSON, and the resources in it by type."""
+    """What a note became: its document, its bundle as one line of JSON, and the resources in it by type.
+
+    `not_mapped` counts the mentions that become no resource on purpose, by reason (`section-allergies`).
+    """
 
     document: Document
     bundle: bytes
     resources: Mapping[str, int]
+    not_mapped: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +46,8 @@ class Entry:
     """The manifest's word on one shard.
 
     `digest` is of what was read, `fingerprint` of what it was read with (program, model, mapping, config); `files`
-    holds `(path, SHA-256, bytes)`. Counts are of notes, of mentions and modifiers by label, of resources by type.
+    holds `(path, SHA-256, bytes)`. Counts are of notes, of mentions and modifiers by label, of resources by type, of
+    mentions without a resource by reason.
     """
 
     key: str
@@ -51,6 +59,7 @@ class Entry:
     mentions: dict[str, int]
     modifiers: dict[str, int]
     resources: dict[str, int]
+    not_mapped: dict[str, int]
     failures: dict[str, int]
     files: list[tuple[str, str, int]]
 
@@ -79,6 +88,10 @@ def write_shard(store: Store, shard: Shard[Result], sinks: Sequence[str], finger
             name = file_name(result.document.note.id)
             put(f"{BRAT}/{name}.txt", [result.document.note.text.encode()])
             put(f"{BRAT}/{name}.ann", [format_ann(result.document).encode()])
+    if "html" in sinks:
+        # Decimals keep their digits on the page too, which orjson would not do.
+        shown = ((result.document, json.loads(result.bundle, parse_float=Decimal)) for result in shard.items)
+        put(f"{PAGES}/{shard.key}.html", (part.encode() for part in page(shown, shard.key)))
     put(f"{MANIFEST}/{shard.key}.{FAILURES}", failure_lines(shard.failures))
     entry = _entry(shard, fingerprint, files)
     store.write(entry_path(shard.key), [orjson.dumps(asdict(entry), option=orjson.OPT_SORT_KEYS), b"\n"])
@@ -89,6 +102,7 @@ def _entry(shard: Shard[Result], fingerprint: str, files: list[tuple[str, str, i
     mentions: Counter[str] = Counter()
     modifiers: Counter[str] = Counter()
     resources: Counter[str] = Counter()
+    not_mapped: Counter[str] = Counter()
     empty = no_patient = 0
     for result in shard.items:
         document = result.document
@@ -99,6 +113,7 @@ def _entry(shard: Shard[Result], fingerprint: str, files: list[tuple[str, str, i
         mentions.update(mention.label for mention in document.mentions)
         modifiers.update(label for label, _ in distinct)
         resources.update(result.resources)
+        not_mapped.update(result.not_mapped)
     failed = sum(not failure.kept for failure in shard.failures)
     notes = {
         "in": len(shard.items) + failed,
@@ -118,6 +133,7 @@ def _entry(shard: Shard[Result], fingerprint: str, files: list[tuple[str, str, i
         dict(mentions),
         dict(modifiers),
         dict(resources),
+        dict(not_mapped),
         dict(Counter(failure.error for failure in shard.failures)),
         files,
     )
@@ -169,7 +185,7 @@ def remove_entry(store: Store, entry: Entry) -> None:
 
 def remove_leftovers(store: Store) -> None:
     """Remove what a killed run was writing."""
-    for folder in (BUNDLES, MANIFEST, BRAT):
+    for folder in (BUNDLES, BRAT, PAGES, MANIFEST):
         for path in store.list(folder):
             if path.endswith(TEMPORARY):
                 store.remove(path)
@@ -177,7 +193,7 @@ def remove_leftovers(store: Store) -> None:
 
 def file_name(note_id: str) -> str:
     """A file name for a note id: letters, digits, `.`, `_` and `-` stay; other ids get a hash, so that none collide."""
-    safe = re.sub(r"[^A-Za-z0-9._-]", "_", note_id).lstrip(".")[:120]
+    safe = re.sub(r"[^A-Za-z0-9._-]", "_", note_id).lstrip(".")[:120] or "note"
     return safe if safe == note_id else f"{safe}-{hashlib.sha256(note_id.encode()).hexdigest()[:8]}"
 
 

@@ -12,12 +12,12 @@ import time
 from pathlib import Path
 
 import pytest
-from kiwi_fhir.fhir.validate import check_bundle
 from synthetic import write
 
 from kiwi_fhir.beam.pipeline import execute, options_of, prepare
 from kiwi_fhir.config import Config
 from kiwi_fhir.errors import InputError, TooManyFailures, UsageError
+from kiwi_fhir.fhir.validate import check_bundle
 
 ROWS = 24
 CONFIG = Config(device="cpu", shard_notes=7, sinks=("ndjson", "brat"))

@@ -15,9 +15,9 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
-from kiwi_fhir.beam.map import Mapping
 from synthetic import note_text, write
 
+from kiwi_fhir.beam.map import DocumentMapper
 from kiwi_fhir.beam.shards import Input, map_shard, read_shards
 from kiwi_fhir.config import Config
 from kiwi_fhir.extract import load
@@ -45,7 +45,7 @@ def main() -> None:
         sized(document.mentions, arguments.mentions)
         for document in extractor.predict([Note(str(seed), note_text(seed)) for seed in range(arguments.distinct)])
     ]
-    mapping = Mapping(Config(), "mimic-iii")
+    mapping = DocumentMapper(Config())
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "NOTEEVENTS.csv.gz")
         write("mimic-iii", path, rows=arguments.notes, characters=3500)

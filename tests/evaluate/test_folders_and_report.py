@@ -1,6 +1,7 @@
 """Two folders compared, and the report as tables and as a page."""
 
 from html.parser import HTMLParser
+from io import StringIO
 
 import pytest
 from rich.console import Console
@@ -84,11 +85,10 @@ def test_dropped_links_are_counted_by_side(folders):
 
 
 def rendered(report, width):
-    console = Console(width=width, record=True, force_terminal=False)
-    with console.capture():
-        for part in table(report):
-            console.print(part)
-    return console.export_text()
+    console = Console(width=width, file=StringIO())
+    for part in table(report):
+        console.print(part)
+    return console.file.getvalue()
 
 
 def documents(count, matched):

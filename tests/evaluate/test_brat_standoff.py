@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from kiwi_fhir.brat import MODEL, format_ann, parse_ann, read_folder
 from kiwi_fhir.errors import InputError, UsageError
-from kiwi_fhir.types import ALLOWED_PAIRS, MODIFIER_LABELS, Document, Mention, Modifier, Note, Span
+from kiwi_fhir.types import ALLOWED_PAIRS, MENTION_LABELS, MODIFIER_LABELS, Document, Mention, Modifier, Note, Span
 
 TEXT = "No fever or cough.\r\nLasix 40 mg daily, µ-blocker."
 
@@ -143,9 +143,8 @@ def documents(draw):
         lambda ends: Span(ends[0], max(ends[0] + 1, ends[1]))
     )
     keys = draw(st.sets(st.tuples(spans, st.sampled_from(list(ALLOWED_PAIRS))), max_size=6))
-    order = list(ALLOWED_PAIRS)
     mentions = []
-    for where, label in sorted(keys, key=lambda key: (key[0], order.index(key[1]))):
+    for where, label in sorted(keys, key=lambda key: (key[0], MENTION_LABELS.index(key[1]))):
         allowed = sorted(ALLOWED_PAIRS[label])
         held = draw(st.sets(st.builds(Modifier, st.sampled_from(allowed), spans), max_size=4))
         mentions.append(Mention(label, where, in_order(held)))

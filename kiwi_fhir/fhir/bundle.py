@@ -1,0 +1,146 @@
+"""Facts to one transaction Bundle per note, as bytes that two runs share."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from kiwi_fhir.errors import UsageError
+from kiwi_fhir.fhir.condition import absent_observation, condition
+from kiwi_fhir.fhir.elements import Resource, Sheet, date_time
+from kiwi_fhir.fhir.family_member_history import family_member_histories
+from kiwi_fhir.fhir.medication_statement import medication_statement
+from kiwi_fhir.fhir.observation import observations
+from kiwi_fhir.fhir.primitives import is_instant
+from kiwi_fhir.fhir.procedure import procedure
+from kiwi_fhir.fhir.provenance import ModelInfo, provenance
+from kiwi_fhir.fhir.rules import load_rules
+from kiwi_fhir.fhir.validate import Finding, check_resource
+from kiwi_fhir.types import Document, Fact, Failure, Note
+
+
+class BundleWriter:
+    """Writes the bundle of a document. Picklable, without state: the same facts give the same bundle."""
+
+    def __init__(self, model: ModelInfo, *, recorded: str, tables_directory: Path | None = None) -> None:
+        """Load and check fhir.toml (that of `tables_directory` first).
+
+        `recorded` is the instant of every Provenance (`2026-01-31T00:00:00Z`); there is no clock here, so that a rerun
+        writes the same bytes. Raises MappingError, and UsageError for a `recorded` that is no FHIR instant.
+        """
+        if not is_instant(recorded):
+            raise UsageError(f"'{recorded}' is no instant: write it as 2026-01-31T00:00:00Z.")
+        self._rules = load_rules(tables_directory)
+        self._model = model
+        self._recorded = recorded
+
+    def bundle(self, document: Document, facts: Sequence[Fact]) -> tuple[dict[str, Any], list[Failure]]:
+        """The transaction Bundle of a document's facts, in text order, with a Provenance at the end.
+
+        A resource that breaks a rule of FHIR is left out and becomes a Failure; the note's others are written. A note
+        without any resource gives a Bundle without entries.
+        """
+        sheet = self._sheet(document.note)
+        failures: list[Failure] = []
+        written: list[Resource] = []
+        seen: set[str] = set()
+        for fact in facts:
+            for resource in self._resources(sheet, self._rules.trim(fact)):
+                findings = check_resource(resource)
+                if findings:
+                    failures.append(_failure(document.note, findings))
+                elif resource["id"] not in seen:  # the same mention twice says the same
+                    seen.add(resource["id"])
+                    written.append(resource)
+        bundle: Resource = {
+            "resourceType": "Bundle",
+            "id": sheet.id("Bundle"),
+            "identifier": sheet.identifier(),
+            "type": "transaction",
+        }
+        if written:
+            source = provenance(sheet, self._model, self._recorded, written)
+            findings = check_resource(source)
+            if findings:
+                failures.append(_failure(document.note, findings))
+            else:
+                written.append(source)
+            bundle["entry"] = [_entry(resource) for resource in written]
+        return bundle, failures
+
+    def ignored(self, fact: Fact) -> str | None:
+        """Why `fact` becomes no resource, as a short reason for counts; None where it becomes one."""
+        label, relative = fact.mention.label, fact.assertion == "associated_with_someone_else"
+        rules = self._rules.condition
+        if fact.mention.section in self._rules.ignored_sections:
+            return f"section-{fact.mention.section}"
+        if relative:
+            return _why_no_history(fact)
+        if label != "problem":
+            return None
+        if fact.assertion in ("conditional", "hypothetical"):
+            return fact.assertion if rules["conditional"] == "none" or fact.negated else None
+        if fact.assertion == "absent" and rules["negated"] == "drop":
+            return "negated"
+        return None
+
+    def _resources(self, sheet: Sheet, fact: Fact) -> list[Resource]:
+        if self.ignored(fact) is not None:
+            return []
+        label = fact.mention.label
+        if label == "test":
+            return observations(sheet, fact)
+        if label == "drug":
+            return [medication_statement(sheet, fact)]
+        if label == "treatment":
+            return [procedure(sheet, fact)]
+        if fact.assertion == "associated_with_someone_else":
+            return family_member_histories(sheet, fact)
+        if fact.assertion == "absent" and self._rules.condition["negated"] == "observation":
+            return [absent_observation(sheet, fact)]
+        return [condition(sheet, fact)]
+
+    def _sheet(self, note: Note) -> Sheet:
+        return Sheet(note, self._rules, self._model.tag, self._model.scores, date_time(note.time))
+
+
+def to_json(bundle: dict[str, Any]) -> bytes:
+    """A bundle or resource as one line of UTF-8 JSON without a line end, keys sorted, decimals with their digits."""
+    return orjson.dumps(bundle, default=_decimal, option=orjson.OPT_SORT_KEYS)
+
+
+def _decimal(value: object) -> orjson.Fragment:
+    if isinstance(value, Decimal):
+        return orjson.Fragment(format(value, "f"))
+    raise TypeError(type(value).__name__)
+
+
+def _entry(resource: Resource) -> Resource:
+    """PUT by an id of our own: unlike conditional create it can't race, and a rerun overwrites what it wrote."""
+    return {
+        "fullUrl": f"urn:uuid:{resource['id']}",
+        "resource": resource,
+        "request": {"method": "PUT", "url": f"{resource['resourceType']}/{resource['id']}"},
+    }
+
+
+def _why_no_history(fact: Fact) -> str | None:
+    """Why a fact about someone else is no FamilyMemberHistory: that can say neither "no" nor "maybe"."""
+    if fact.mention.label != "problem":
+        return "relative-not-problem"
+    if fact.negated:
+        return "relative-negated"
+    if fact.doubt is not None:
+        return "relative-uncertain"
+    known = not fact.relatives or any(relative.coding is not None for relative in fact.relatives)
+    return None if known else "relative-unknown"
+
+
+def _failure(note: Note, findings: Sequence[Finding]) -> Failure:
+    """What is wrong with a resource: path and rule only, as a message may hold no note text."""
+    message = "; ".join(f"{finding.path}: {finding.rule}, {finding.message}" for finding in findings[:3])
+    return Failure(note.id, "fhir", "invalid-resource", message, kept=True)

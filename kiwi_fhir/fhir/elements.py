@@ -1,0 +1,210 @@
+"""Data types and what every resource of a note shares: references, evidence, tags. Everything is a plain dict."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from kiwi_fhir.fhir.ids import uuid_of
+from kiwi_fhir.fhir.invariants import UCUM
+from kiwi_fhir.fhir.primitives import is_date_time, is_id
+from kiwi_fhir.fhir.rules import Rules
+from kiwi_fhir.types import Coding, Fact, Interval, Mention, Modifier, Moment, Note, Quantity, Term
+
+Resource = dict[str, Any]
+
+#: HL7's extension for text evidence: http://hl7.org/fhir/extensions/StructureDefinition-derivation-reference.html
+DERIVATION = "http://hl7.org/fhir/StructureDefinition/derivation-reference"
+INTERPRETATION = "http://terminology.hl7.org/CodeSystem/v3-ObservationInterpretation"
+
+_SECONDS_MISSING = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d)((?:Z|[+-]\d\d:\d\d)?)")
+
+
+@dataclass(frozen=True, slots=True)
+class Sheet:
+    """What the resources of one note share. `time` is the note's, as far as it is a FHIR dateTime."""
+
+    note: Note
+    rules: Rules
+    tag: str
+    scores: bool
+    time: str | None
+
+    def start(self, kind: str, fact: Fact, *says: str) -> Resource:
+        """A resource with id, tags and evidence. `says` tells apart what one mention becomes several times."""
+        mention = fact.mention
+        span = mention.span
+        place = (mention.label, str(span.start), str(span.end))
+        return {
+            "resourceType": kind,
+            "id": self.id(kind, *place, fact.text, fact.assertion, *says),
+            "meta": self.meta(),
+            "extension": self._evidence(mention, fact),
+        }
+
+    def id(self, *parts: str) -> str:
+        """The id of what `parts` say about the note."""
+        return uuid_of(self.note.source, self.note.id, *parts)
+
+    def meta(self) -> Resource:
+        """Made by a machine (AIAST), and by which: the tag lets a rerun clean up."""
+        security = {
+            "system": "http://terminology.hl7.org/CodeSystem/v3-ObservationValue",
+            "code": "AIAST",
+            "display": "Artificial Intelligence asserted",
+        }
+        return {"security": [security], "tag": [{"system": self.rules.tags, "code": self.tag}]}
+
+    def subject(self) -> Resource:
+        """The patient; a display when the note names none."""
+        if self.note.patient_id is None:
+            return {"display": "Unknown patient"}
+        return self._reference("Patient", self.note.patient_id)
+
+    def encounter(self) -> Resource | None:
+        """The encounter, None when the note names none."""
+        return None if self.note.encounter_id is None else self._reference("Encounter", self.note.encounter_id)
+
+    def document(self) -> Resource:
+        """The DocumentReference: literal where the note has one, else by the note's identifier."""
+        source = self.note.source
+        if source.startswith("DocumentReference/") or _is_whole(source):
+            return {"reference": source}
+        return {"type": "DocumentReference", "identifier": self.identifier()}
+
+    def identifier(self) -> Resource:
+        """The note's id in the system of its source."""
+        source = self.note.source
+        literal = source.startswith("DocumentReference/") or _is_whole(source)
+        kind = "document-reference" if literal else source
+        return {"system": f"{self.rules.identifiers}{kind}", "value": self.note.id}
+
+    def _reference(self, kind: str, name: str) -> Resource:
+        if _is_whole(name):
+            return {"reference": name}
+        if is_id(name):
+            return {"reference": f"{kind}/{name}"}
+        system = f"{self.identifier()['system']}:{kind.lower()}"
+        return {"type": kind, "identifier": {"system": system, "value": name}}
+
+    def _evidence(self, mention: Mention, fact: Fact) -> list[Resource]:
+        span, base = mention.span, self.rules.extensions
+        derivation: Resource = {
+            "url": DERIVATION,
+            "extension": [
+                {"url": "reference", "valueReference": self.document()},
+                {"url": "path", "valueString": self.rules.source_path},
+                {"url": "offset", "valueInteger": span.start},
+                {"url": "length", "valueInteger": span.end - span.start},
+            ],
+        }
+        found: list[Resource] = [derivation]
+        if self.scores:
+            found.append({"url": f"{base}confidence", "valueDecimal": round(mention.score, 4)})
+        found.extend(self._modifier(modifier) for modifier in mention.modifiers)
+        return found
+
+    def _modifier(self, modifier: Modifier) -> Resource:
+        """A modifier's words and place: also those that no element could take."""
+        span = modifier.span
+        parts: list[Resource] = [
+            {"url": "label", "valueCode": modifier.label},
+            {"url": "text", "valueString": words(self.note.text[span.start : span.end])},
+            {"url": "offset", "valueInteger": span.start},
+            {"url": "length", "valueInteger": span.end - span.start},
+        ]
+        if self.scores:
+            parts.append({"url": "confidence", "valueDecimal": round(modifier.score * modifier.link, 4)})
+        return {"url": f"{self.rules.extensions}modifier", "extension": parts}
+
+
+def words(text: str) -> str:
+    """`text` on one line, without control characters, which FHIR strings must not hold."""
+    text = " ".join(text.split())
+    return text if text.isprintable() else "".join(mark for mark in text if mark.isprintable() or mark > "\x9f")
+
+
+def date_time(time: str | None) -> str | None:
+    """`time` as a FHIR dateTime: seconds filled in, the time of day left out where no zone is known."""
+    if time is None:
+        return None
+    if found := _SECONDS_MISSING.fullmatch(time):
+        time = f"{found[1]}:00{found[2]}"
+    if is_date_time(time):
+        return time
+    return time[:10] if is_date_time(time[:10]) else None
+
+
+def coding(item: Coding) -> Resource:
+    """A Coding."""
+    found = {"system": item.system, "code": item.code, "display": item.display}
+    return {key: value for key, value in found.items() if value}
+
+
+def concept(text: str, codings: Iterable[Coding] = ()) -> Resource:
+    """A CodeableConcept: the words always, codings where there are any."""
+    found = [coding(item) for item in codings]
+    return {"coding": found, "text": text} if found else {"text": text}
+
+
+def coded(system: str, code: str, display: str | None = None) -> Resource:
+    """A CodeableConcept of one code."""
+    item = {"system": system, "code": code}
+    if display is not None:
+        item["display"] = display
+    return {"coding": [item]}
+
+
+def term(item: Term) -> Resource:
+    """A CodeableConcept of a modifier's words."""
+    return concept(item.text, () if item.coding is None else (item.coding,))
+
+
+def quantity(item: Quantity) -> Resource:
+    """A Quantity; the code is UCUM, and only there for a known unit."""
+    found: Resource = {"value": item.value}
+    if item.comparator is not None:
+        found["comparator"] = item.comparator
+    if item.unit is not None:
+        found["unit"] = item.unit
+    if item.code is not None:
+        found["system"], found["code"] = UCUM, item.code
+    return found
+
+
+def interval(item: Interval) -> Resource:
+    """A Range."""
+    found = {}
+    if item.low is not None:
+        found["low"] = quantity(item.low)
+    if item.high is not None:
+        found["high"] = quantity(item.high)
+    return found
+
+
+def joined(terms: Sequence[Term]) -> Resource:
+    """Several terms as one CodeableConcept: their words, and the code when all agree on one."""
+    texts = list(dict.fromkeys(item.text for item in terms))
+    codes = {item.coding for item in terms}
+    shared = codes.pop() if len(codes) == 1 else None
+    return concept("; ".join(texts), () if shared is None else (shared,))
+
+
+def choose_time(moments: Iterable[Moment], *, resolve: bool) -> tuple[str | None, str | None]:
+    """What the moments say about when: a dateTime, else words, else neither.
+
+    A date counts when it is the only one and not after the note. Several dates stay words: which is meant is not known.
+    """
+    relevant = [moment for moment in moments if moment.kind in ("date", "relative") and not moment.future]
+    dates = {moment.date for moment in relevant if moment.date is not None}
+    if not dates and resolve:
+        dates = {moment.resolved for moment in relevant if moment.resolved is not None}
+    if len(dates) == 1:
+        return dates.pop(), None
+    return None, "; ".join(dict.fromkeys(moment.text for moment in relevant)) or None
+
+
+def _is_whole(reference: str) -> bool:
+    return reference.startswith(("http://", "https://", "urn:"))

@@ -1,0 +1,134 @@
+"""A test as Observations: one for each result, or one without a result."""
+
+from __future__ import annotations
+
+from kiwi_fhir.fhir.elements import (
+    INTERPRETATION,
+    Resource,
+    Sheet,
+    choose_time,
+    coded,
+    concept,
+    date_time,
+    interval,
+    quantity,
+    words,
+)
+from kiwi_fhir.types import BloodPressure, Coding, Fact, Interval, LabValue, Quantity, Ratio, ReferenceRange
+
+_CATEGORY = "http://terminology.hl7.org/CodeSystem/observation-category"
+_CATEGORIES = {"laboratory": "Laboratory", "vital-signs": "Vital Signs"}
+_ABSENT = "http://terminology.hl7.org/CodeSystem/data-absent-reason"
+_LOINC = "http://loinc.org"
+# http://hl7.org/fhir/R4/observation-vitalsigns.html
+_PANEL = Coding(_LOINC, "85354-9", "Blood pressure panel with all children optional")
+_SYSTOLIC = Coding(_LOINC, "8480-6", "Systolic blood pressure")
+_DIASTOLIC = Coding(_LOINC, "8462-4", "Diastolic blood pressure")
+
+
+def observations(sheet: Sheet, fact: Fact) -> list[Resource]:
+    """One Observation per result of a test.
+
+    A negated test was not made (cancelled), unless its negation is its result ("no Kernig sign") or a result stands
+    beside it.
+    """
+    if not fact.values:
+        return [_without_value(sheet, fact)]
+    single = len(fact.values) == 1
+    found = []
+    for number, value in enumerate(fact.values):
+        resource = _start(sheet, fact, value.text, str(number))
+        _add_effective(resource, sheet, fact, dated=single)
+        _add_value(resource, value)
+        if fact.reference_ranges:
+            resource["referenceRange"] = [_range(item, value) for item in fact.reference_ranges]
+        found.append(resource)
+    return found
+
+
+def _without_value(sheet: Sheet, fact: Fact) -> Resource:
+    cancelled = fact.negated and not fact.negative_finding
+    resource = _start(sheet, fact)
+    if cancelled:
+        resource["status"] = "cancelled"
+        resource["dataAbsentReason"] = coded(_ABSENT, "not-performed", "Not Performed")
+        return resource
+    _add_effective(resource, sheet, fact, dated=True)
+    if fact.negative_finding:
+        negations = (m.span for m in fact.mention.modifiers if m.label == "negation")
+        said = "; ".join(dict.fromkeys(words(span.of(sheet.note.text)) for span in negations))
+        resource["valueCodeableConcept"] = {"text": said}
+        resource["interpretation"] = [coded(INTERPRETATION, "NEG", "Negative")]
+    else:
+        resource["dataAbsentReason"] = coded(_ABSENT, "unknown", "Unknown")
+    if fact.reference_ranges:
+        resource["referenceRange"] = [_range(item, None) for item in fact.reference_ranges]
+    return resource
+
+
+def _start(sheet: Sheet, fact: Fact, *says: str) -> Resource:
+    resource = sheet.start("Observation", fact, *says)
+    resource["status"] = "final"
+    if fact.category is not None:
+        resource["category"] = [coded(_CATEGORY, fact.category, _CATEGORIES[fact.category])]
+    resource["code"] = concept(fact.text, fact.codings)
+    resource["subject"] = sheet.subject()
+    if (encounter := sheet.encounter()) is not None:
+        resource["encounter"] = encounter
+    return resource
+
+
+def _add_effective(resource: Resource, sheet: Sheet, fact: Fact, *, dated: bool) -> None:
+    """When: the date that is said, else the note's time where the words do not say another one.
+
+    `dated` is False where several results share the dates: which belongs to which is not known.
+    """
+    elsewhere = any(moment.kind != "present" and not _is_today(sheet, moment.resolved) for moment in fact.moments)
+    if elsewhere:
+        date, _ = choose_time(fact.moments, resolve=sheet.rules.resolve_times) if dated else (None, None)
+        if date is not None:
+            resource["effectiveDateTime"] = date
+    elif sheet.time is not None:
+        resource["effectiveDateTime"] = sheet.time
+
+
+def _is_today(sheet: Sheet, resolved: str | None) -> bool:
+    return resolved is not None and resolved == (date_time(sheet.note.time) or "")[:10]
+
+
+def _add_value(resource: Resource, item: LabValue) -> None:
+    value = item.value
+    if isinstance(value, Quantity):
+        resource["valueQuantity"] = quantity(value)
+    elif isinstance(value, Interval):
+        resource["valueRange"] = interval(value)
+    elif isinstance(value, Ratio):
+        resource["valueRatio"] = {"numerator": quantity(value.numerator), "denominator": quantity(value.denominator)}
+    elif isinstance(value, BloodPressure):
+        code = resource["code"]
+        codings = [{"system": _PANEL.system, "code": _PANEL.code, "display": _PANEL.display}, *code.get("coding", [])]
+        resource["code"] = {"coding": codings, "text": code["text"]}
+        resource["category"] = [coded(_CATEGORY, "vital-signs", _CATEGORIES["vital-signs"])]
+        resource["component"] = [
+            {"code": concept("Systolic blood pressure", (_SYSTOLIC,)), "valueQuantity": quantity(value.systolic)},
+            {"code": concept("Diastolic blood pressure", (_DIASTOLIC,)), "valueQuantity": quantity(value.diastolic)},
+        ]
+    elif item.is_scale:
+        resource["valueCodeableConcept"] = {"text": item.text}
+    else:
+        resource["valueString"] = item.text
+    if item.interpretation is not None and item.interpretation.code is not None:
+        resource["interpretation"] = [coded(INTERPRETATION, item.interpretation.code, item.interpretation.display)]
+
+
+def _range(item: ReferenceRange, value: LabValue | None) -> Resource:
+    """A reference range: its words always, its ends where they were read; a bare end takes the unit of the result."""
+    found: Resource = {"text": item.text}
+    if item.interval is None:
+        return found
+    unit = value.value if value is not None and isinstance(value.value, Quantity) else None
+    for name, end in (("low", item.interval.low), ("high", item.interval.high)):
+        if end is not None:
+            bare = end.unit is None and unit is not None
+            found[name] = quantity(Quantity(end.value, unit.unit, unit.code) if bare and unit is not None else end)
+    return found

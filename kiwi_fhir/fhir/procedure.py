@@ -1,0 +1,37 @@
+"""A treatment as a Procedure."""
+
+from __future__ import annotations
+
+from kiwi_fhir.fhir.elements import Resource, Sheet, choose_time, concept
+from kiwi_fhir.types import Fact
+
+
+def procedure(sheet: Sheet, fact: Fact) -> Resource:
+    """The Procedure of a treatment; what was not done has no time."""
+    date, text = choose_time(fact.moments, resolve=sheet.rules.resolve_times)
+    resource = sheet.start("Procedure", fact)
+    resource["status"] = _status(sheet, fact)
+    resource["code"] = concept(fact.text, fact.codings)
+    resource["subject"] = sheet.subject()
+    if (encounter := sheet.encounter()) is not None:
+        resource["encounter"] = encounter
+    if not fact.negated:
+        if date is not None:
+            resource["performedDateTime"] = date
+        elif text is not None:
+            resource["performedString"] = text
+    return resource
+
+
+def _status(sheet: Sheet, fact: Fact) -> str:
+    if fact.interruption is not None:
+        key: str = fact.interruption
+    elif fact.negated:
+        key = "negated"
+    elif any(moment.date is not None and not moment.future for moment in fact.moments):
+        key = "dated"
+    elif any(moment.future for moment in fact.moments):
+        key = "otherwise"
+    else:
+        key = "past" if fact.past else "otherwise"
+    return sheet.rules.treatment[key]

@@ -1,0 +1,66 @@
+"""Where a note's resources come from: one Provenance with the program and model as agent and the note as source."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from kiwi_fhir.fhir.elements import Resource, Sheet
+
+_DEVICE = "device"
+_PARTICIPANTS = "http://terminology.hl7.org/CodeSystem/provenance-participant-type"
+
+
+@dataclass(frozen=True, slots=True)
+class ModelInfo:
+    """The program and model that read the notes.
+
+    `program` is the version of kiwi_fhir, `sha256` the hash of the model's weights. `scores` is False for a model
+    whose mentions carry no confidence of their own (a generative one, or human annotation): none is written then.
+    """
+
+    name: str
+    version: str
+    program: str
+    sha256: str | None = None
+    scores: bool = True
+
+    @property
+    def tag(self) -> str:
+        """`name@version`, as a FHIR code."""
+        return re.sub(r"\s+", "-", f"{self.name}@{self.version}")
+
+
+def device(model: ModelInfo) -> Resource:
+    """The agent. Contained, so that it loads with any server and needs no id of its own."""
+    versions = [("program", model.program), ("model", model.version)]
+    if model.sha256 is not None:
+        versions.append(("model SHA-256", model.sha256))
+    return {
+        "resourceType": "Device",
+        "id": _DEVICE,
+        "deviceName": [{"name": "kiwi_fhir", "type": "user-friendly-name"}],
+        "modelNumber": model.name,
+        "type": {"text": "clinical text extraction"},
+        "version": [{"type": {"text": kind}, "value": value} for kind, value in versions],
+    }
+
+
+def provenance(sheet: Sheet, model: ModelInfo, recorded: str, resources: Sequence[Resource]) -> Resource:
+    """The Provenance of all resources of a note; `recorded` is an instant that the caller fixes."""
+    return {
+        "resourceType": "Provenance",
+        "id": sheet.id("Provenance", model.tag, model.program, recorded),
+        "meta": sheet.meta(),
+        "contained": [device(model)],
+        "target": [{"reference": f"{item['resourceType']}/{item['id']}"} for item in resources],
+        "recorded": recorded,
+        "agent": [
+            {
+                "type": {"coding": [{"system": _PARTICIPANTS, "code": "assembler", "display": "Assembler"}]},
+                "who": {"reference": f"#{_DEVICE}", "display": f"kiwi_fhir, {model.tag}"},
+            }
+        ],
+        "entity": [{"role": "source", "what": sheet.document()}],
+    }

@@ -1,0 +1,172 @@
+"""The rules of mappings/fhir.toml: which element each modifier sets, what the states of a mention become.
+
+The pairs of ALLOWED_PAIRS must all be there, so that a modifier is mapped or left out on purpose, never forgotten.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from kiwi_fhir.tables import ListOf, OneOf, Schema, load_table
+from kiwi_fhir.types import Fact, MentionLabel, ModifierLabel
+
+_DRUG_STATUS = OneOf(
+    ("active", "completed", "entered-in-error", "intended", "stopped", "on-hold", "unknown", "not-taken")
+)
+_PROCEDURE_STATUS = OneOf(
+    ("preparation", "in-progress", "not-done", "on-hold", "stopped", "completed", "entered-in-error", "unknown")
+)
+
+#: Mention -> modifier -> the element that our code can set. Those in _FIXED can't be left out.
+ELEMENTS: dict[MentionLabel, dict[ModifierLabel, str]] = {
+    "problem": {
+        "negation": "verificationStatus",
+        "uncertain": "verificationStatus",
+        "condition": "verificationStatus",
+        "subject": "FamilyMemberHistory.relationship",
+        "severity": "severity",
+        "course": "clinicalStatus",
+        "bodyloc": "bodySite",
+        "temporal": "onset",
+    },
+    "test": {
+        "labvalue": "value",
+        "reference_range": "referenceRange",
+        "temporal": "effective",
+        "negation": "status",
+    },
+    "drug": {
+        "strength": "dosage.doseAndRate",
+        "dosage": "dosage.doseAndRate",
+        "duration": "dosage.timing",
+        "form": "Medication.form",
+        "frequency": "dosage.timing",
+        "route": "dosage.route",
+        "temporal": "effective",
+        "negation": "status",
+    },
+    "treatment": {"temporal": "performed", "negation": "status"},
+}
+_FIXED: frozenset[ModifierLabel] = frozenset({"negation", "uncertain", "condition", "subject"})
+_NONE = "none"
+
+_SCHEMA: dict[str, Schema] = {
+    "extensions": str,
+    "identifiers": str,
+    "tags": str,
+    "source_path": str,
+    "elements": {
+        mention: {
+            modifier: OneOf((element,) if modifier in _FIXED else (element, _NONE))
+            for modifier, element in elements.items()
+        }
+        for mention, elements in ELEMENTS.items()
+    },
+    "times": {"relative": OneOf(("text", "resolve"))},
+    "condition": {
+        "present": OneOf(("confirmed", "unconfirmed", "provisional")),
+        "possible": OneOf(("provisional", "unconfirmed", "differential")),
+        "differential": OneOf(("differential", "provisional", "unconfirmed")),
+        "unlikely": OneOf(("unconfirmed", "differential", "refuted")),
+        "absent": OneOf(("refuted",)),
+        "negated": OneOf(("condition", "observation", "drop")),
+        "conditional": OneOf((_NONE, "provisional")),
+        "history": OneOf(("inactive", "active")),
+        "problem_list_sections": ListOf(str),
+    },
+    "drug": {
+        "resource": OneOf(("MedicationStatement",)),
+        "negated": _DRUG_STATUS,
+        "stopped": _DRUG_STATUS,
+        "on-hold": _DRUG_STATUS,
+        "past": _DRUG_STATUS,
+        "listed": _DRUG_STATUS,
+        "otherwise": _DRUG_STATUS,
+        "listed_sections": ListOf(str),
+    },
+    "treatment": {
+        "negated": _PROCEDURE_STATUS,
+        "stopped": _PROCEDURE_STATUS,
+        "on-hold": _PROCEDURE_STATUS,
+        "past": _PROCEDURE_STATUS,
+        "dated": _PROCEDURE_STATUS,
+        "otherwise": _PROCEDURE_STATUS,
+    },
+    "sections": {"ignored": ListOf(str)},
+}
+
+#: Which field of a fact holds what a modifier that may be left out says.
+_FIELDS: dict[ModifierLabel, str] = {
+    "severity": "severities",
+    "course": "courses",
+    "bodyloc": "body_sites",
+    "temporal": "moments",
+    "labvalue": "values",
+    "reference_range": "reference_ranges",
+    "form": "forms",
+}
+_DOSAGE_FIELDS: dict[ModifierLabel, dict[str, Any]] = {
+    "strength": {"strength": None},
+    "dosage": {"amount": None},
+    "duration": {"duration": None},
+    "frequency": {"timing": None, "as_needed": False, "as_needed_for": None},
+    "route": {"routes": ()},
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """fhir.toml, checked. The dicts are its tables; `ignored` is what `elements` leaves out."""
+
+    extensions: str
+    identifiers: str
+    tags: str
+    source_path: str
+    ignored: frozenset[tuple[MentionLabel, ModifierLabel]]
+    resolve_times: bool
+    condition: dict[str, Any]
+    drug: dict[str, Any]
+    treatment: dict[str, str]
+    ignored_sections: frozenset[str]
+
+    def trim(self, fact: Fact) -> Fact:
+        """`fact` without what the elements table leaves out."""
+        if not self.ignored:
+            return fact
+        label = fact.mention.label
+        cut = [modifier for mention, modifier in self.ignored if mention == label]
+        changes: dict[str, Any] = {_FIELDS[modifier]: () for modifier in cut if modifier in _FIELDS}
+        dosage: dict[str, Any] = {}
+        for modifier in cut:
+            dosage |= _DOSAGE_FIELDS.get(modifier, {})
+        if dosage:
+            changes["dosages"] = tuple(replace(item, **dosage) for item in fact.dosages)
+        return replace(fact, **changes)
+
+
+def load_rules(directory: Path | None) -> Rules:
+    """fhir.toml. Raises MappingError naming file, line and key."""
+    table = load_table("fhir", directory, _SCHEMA)
+    ignored = frozenset(
+        (mention, modifier)
+        for mention, elements in ELEMENTS.items()
+        for modifier in elements
+        if table["elements"][mention][modifier] == _NONE
+    )
+    return Rules(
+        extensions=table["extensions"],
+        identifiers=table["identifiers"],
+        tags=table["tags"],
+        source_path=table["source_path"],
+        ignored=ignored,
+        resolve_times=table["times"]["relative"] == "resolve",
+        condition={
+            **table["condition"],
+            "problem_list_sections": frozenset(table["condition"]["problem_list_sections"]),
+        },
+        drug={**table["drug"], "listed_sections": frozenset(table["drug"]["listed_sections"])},
+        treatment=table["treatment"],
+        ignored_sections=frozenset(table["sections"]["ignored"]),
+    )

@@ -1,0 +1,274 @@
+"""FHIR's types compiled into tables of checks, and the walk over a resource.
+
+Built for speed, as it runs on every resource before it is written: a path is put together only where something is
+wrong. Findings never hold a value of the resource, which may be a note's text.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cache
+from typing import Any, TypeAlias
+
+from kiwi_fhir.fhir import spec
+from kiwi_fhir.fhir.invariants import INVARIANTS, Rule, codes_of
+from kiwi_fhir.fhir.primitives import OTHERS, TEXTS
+
+_REFERENCE = re.compile(
+    r"[A-Z][A-Za-z]{1,63}/[A-Za-z0-9\-.]{1,64}(?:/_history/[A-Za-z0-9\-.]{1,64})?|#.*|[a-z][a-z0-9+.-]*:\S+"
+)
+_ELEMENT_LIKE = ("Timing.repeat", "Dosage.doseAndRate")  # elements that are no BackboneElement
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What is wrong where: `path` as `Condition.onsetDateTime`, `rule` a key of the specification or of ours.
+
+    Ours are `structure` (elements, cardinality, types), `required-code`, `syntax`, `reference` and `bundle`.
+    """
+
+    path: str
+    rule: str
+    message: str
+
+
+Path: TypeAlias = tuple[Any, str | int] | str
+
+
+@dataclass(slots=True)
+class Report:
+    """What a walk gathers: findings, and the references into `contained`."""
+
+    findings: list[Finding]
+    local: set[str]
+
+    def add(self, path: Path, rule: str, message: str) -> None:
+        """Note a finding."""
+        self.findings.append(Finding(_render(path), rule, message))
+
+
+_Check = Callable[[Any, Path, Report], None]
+
+
+@dataclass(slots=True)
+class _Type:
+    """The checks of one complex type."""
+
+    elements: dict[str, tuple[_Check, bool]]
+    required: tuple[str, ...]
+    choices: tuple[tuple[str, frozenset[str], bool], ...]
+    invariants: tuple[tuple[str, Rule], ...]
+
+    def check(self, value: Any, path: Path, report: Report) -> None:
+        """Check an object of the type."""
+        if type(value) is not dict or not value:
+            report.add(path, "structure", "must be an object with at least one element")
+            return
+        elements = self.elements
+        for key, item in value.items():
+            known = elements.get(key)
+            if known is None:
+                self._unknown(key, value, path, report)
+                continue
+            check, many = known
+            if not many:
+                check(item, (path, key), report)
+            elif type(item) is list and item:
+                for index, part in enumerate(item):
+                    check(part, ((path, key), index), report)
+            else:
+                report.add((path, key), "structure", "must be a list with at least one item")
+        for name in self.required:
+            if name not in value:
+                report.add((path, name), "structure", "is missing")
+        for name, names, required in self.choices:
+            stated = len(names & value.keys())
+            if stated > 1 or (required and not stated):
+                message = "has more than one type" if stated else "is missing"
+                report.add((path, f"{name}[x]"), "structure", message)
+        for rule, invariant in self.invariants:
+            problem = invariant(value)
+            if problem is not None:
+                report.add(path, rule, problem)
+
+    def _unknown(self, key: str, value: Mapping[str, Any], path: Path, report: Report) -> None:
+        """An element without a table: `_name` carries the id and extensions of a primitive."""
+        if key == "resourceType":
+            return
+        if key.startswith("_") and key[1:] in self.elements and isinstance(value[key], dict):
+            type_of("Element").check(value[key], (path, key), report)
+        else:
+            report.add((path, key), "structure", "is not an element of this type")
+
+
+def walk_resource(resource: Any, path: Path, report: Report) -> None:
+    """Check a resource (not a contained one) into `report`; of types that spec.py does not have only the id."""
+    kind = resource.get("resourceType") if isinstance(resource, dict) else None
+    if not isinstance(kind, str):
+        report.add((path, "resourceType"), "structure", "is missing")
+        return
+    if kind not in spec.RESOURCES:
+        if "id" in resource:
+            _primitive("id", "")(resource["id"], (path, "id"), report)
+        return
+    contained = resource.get("contained")
+    outer, report.local = report.local, set()
+    type_of(kind).check(resource, path, report)
+    if contained or report.local:
+        _check_contained(contained, path, report)
+    report.local = outer
+
+
+def _check_contained(contained: object, path: Path, report: Report) -> None:
+    """dom-2, dom-3 and ref-1: what is contained is referred to, what is referred to is contained."""
+    inside = [item for item in contained if isinstance(item, dict)] if isinstance(contained, list) else []
+    ids = {f"#{item.get('id')}" for item in inside}
+    if ids - report.local:
+        report.add((path, "contained"), "dom-3", "holds a resource that nothing refers to")
+    if report.local - ids - {"#"}:
+        report.add(path, "ref-1", "refers to a contained resource that is not there")
+    for item in inside:
+        if "contained" in item:
+            report.add((path, "contained"), "dom-2", "must not hold contained resources itself")
+
+
+def _check_contained_resource(resource: Any, path: Path, report: Report) -> None:
+    """A resource in `contained`; its references to its neighbours count for the resource around it."""
+    kind = resource.get("resourceType") if isinstance(resource, dict) else None
+    if not isinstance(kind, str):
+        report.add((path, "resourceType"), "structure", "is missing")
+    elif kind in spec.RESOURCES:
+        type_of(kind).check(resource, path, report)
+
+
+def _check_reference(value: Any, path: Path, report: Report) -> None:
+    type_of("Reference").check(value, path, report)
+    reference = value.get("reference") if type(value) is dict else None
+    if reference is None:
+        return
+    if type(reference) is not str or not _REFERENCE.fullmatch(reference):
+        report.add((path, "reference"), "reference", "must be Type/id, an absolute URL, a urn or #id")
+    elif reference[0] == "#":
+        report.local.add(reference)
+
+
+def _check_extension(value: Any, path: Path, report: Report) -> None:
+    """Half of all objects are extensions, nearly all of them a url and a value: those take a short way."""
+    extension = type_of("Extension")
+    if type(value) is dict and len(value) == 2 and "url" in value:
+        for key, item in value.items():
+            known = extension.elements.get(key)
+            if known is None or known[1] or key == "id":
+                break
+            known[0](item, (path, key), report)
+        else:
+            return
+    extension.check(value, path, report)
+
+
+def _check_anything(value: Any, path: Path, report: Report) -> None:
+    """A type that spec.py does not have."""
+
+
+def _primitive(name: str, value_set: str) -> _Check:
+    if value_set:
+        codes = frozenset(spec.VALUE_SETS[value_set].split())
+        return _text(codes.__contains__, "required-code", f"one of {', '.join(sorted(codes))}")
+    if name in TEXTS:
+        return _text(TEXTS[name][0], "syntax", TEXTS[name][1])
+    test, wanted = OTHERS[name]
+
+    def run(value: Any, path: Path, report: Report) -> None:
+        if not test(value):
+            report.add(path, "syntax", f"must be {wanted}")
+
+    return run
+
+
+def _text(test: Callable[[str], bool], rule: str, wanted: str) -> _Check:
+    def run(value: Any, path: Path, report: Report) -> None:
+        if type(value) is not str or not test(value):
+            report.add(path, rule, f"must be {wanted}")
+
+    return run
+
+
+def _bound_concept(value_set: str) -> _Check:
+    """A CodeableConcept with a required binding: one of its codings must be of the value set."""
+    codes, system = frozenset(spec.VALUE_SETS[value_set].split()), spec.SYSTEMS[value_set]
+
+    def run(value: Any, path: Path, report: Report) -> None:
+        type_of("CodeableConcept").check(value, path, report)
+        if not codes & codes_of(value, system):
+            report.add(path, "required-code", f"must have a coding of {system}: one of {', '.join(sorted(codes))}")
+
+    return run
+
+
+def _check_of(name: str, value_set: str = "") -> _Check:
+    """The check of a type by its name, which may be one that is compiled later."""
+    if name in TEXTS or name in OTHERS:
+        return _primitive(name, value_set)
+    if value_set:
+        return _bound_concept(value_set)
+    if name == "Reference":
+        return _check_reference
+    if name == "Resource":
+        return _check_contained_resource
+    if name == "Extension":
+        return _check_extension
+    if name not in _lines():
+        return _check_anything
+    return type_of(name).check
+
+
+@cache
+def _lines() -> dict[str, str]:
+    """Type -> its elements, as spec.py writes them."""
+    lines: dict[str, str] = {}
+    name = ""
+    for line in spec.TYPES.strip().splitlines():
+        if not line.startswith(" "):
+            name, _, line = line.partition(":")
+        lines[name] = f"{lines.get(name, '')} {line.strip()}".strip()
+    choice = "|".join(spec.OPEN_TYPES.split())
+    return {**lines, "Extension": f"url! uri; value[x] {choice}", "Element": ""}
+
+
+_compiled: dict[str, _Type] = {}
+
+
+def type_of(name: str) -> _Type:
+    """The compiled checks of a type; types refer to each other, so an empty one is put in place first."""
+    known = _compiled.get(name)
+    if known is not None:
+        return known
+    made = _compiled[name] = _Type({}, (), (), INVARIANTS.get(name, ()))
+    base = spec.DOMAIN_BASE if name in spec.RESOURCES else spec.ELEMENT_BASE
+    if "." in name and name not in _ELEMENT_LIKE:
+        base = spec.BACKBONE_BASE
+    required, choices = [], []
+    for element in f"{base}; {_lines()[name]}".rstrip("; ").split(";"):
+        label, _, types = element.strip().partition(" ")
+        bare, many = label.rstrip("!*"), label.endswith("*")
+        if bare.endswith("[x]"):
+            stem = bare.removesuffix("[x]")
+            names = {f"{stem}{kind[0].upper()}{kind[1:]}": kind for kind in types.split("|")}
+            made.elements.update({key: (_check_of(kind), False) for key, kind in names.items()})
+            choices.append((stem, frozenset(names), "!" in label))
+            continue
+        kind, _, value_set = types.partition("=")
+        made.elements[bare] = (_check_of(kind, value_set), many)
+        if "!" in label:
+            required.append(bare)
+    made.required, made.choices = tuple(required), tuple(choices)
+    return made
+
+
+def _render(path: Path) -> str:
+    if isinstance(path, str):
+        return path
+    parent, key = path
+    return f"{_render(parent)}[{key}]" if isinstance(key, int) else f"{_render(parent)}.{key}"

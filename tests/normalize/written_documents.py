@@ -1,0 +1,45 @@
+"""Documents of a test's own text: `write("no chest pain", ("problem", "chest pain", {"negation": "no"}))`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from kiwi_fhir.types import Document, Mention, MentionLabel, Modifier, ModifierLabel, Note, Span
+
+Modifiers = Mapping[ModifierLabel, str | Sequence[str]]
+
+
+def write(
+    text: str,
+    *mentions: tuple[MentionLabel, str, Modifiers],
+    section: str | None = None,
+    **note: object,
+) -> Document:
+    """Each mention and modifier is found by its words: a mention behind the one before it, a modifier anywhere.
+
+    The n-th of several equal modifiers of a mention is its n-th occurrence; `note` sets fields of the note.
+    """
+    found: list[Mention] = []
+    start = 0
+    for label, words, modifiers in mentions:
+        at = text.index(words, start)
+        start = at + 1
+        linked = [
+            Modifier(kind, span)
+            for kind, said in modifiers.items()
+            for span in _spans(text, [said] if isinstance(said, str) else said)
+        ]
+        linked.sort(key=lambda modifier: (modifier.span, modifier.label))
+        found.append(Mention(label, Span(at, at + len(words)), tuple(linked), section=section))
+    fields = {"id": "n1", "patient_id": "p1", "encounter_id": "e1", "time": "2011-03-05", **note}
+    return Document(Note(text=text, **fields), tuple(found), "test")
+
+
+def _spans(text: str, words: Sequence[str]) -> list[Span]:
+    spans: list[Span] = []
+    for said in words:
+        at = text.index(said)
+        while Span(at, at + len(said)) in spans:
+            at = text.index(said, at + 1)
+        spans.append(Span(at, at + len(said)))
+    return spans
