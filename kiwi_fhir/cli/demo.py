@@ -8,6 +8,7 @@ from importlib.resources import as_file, files
 from pathlib import Path
 
 import orjson
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
@@ -15,7 +16,13 @@ from kiwi_fhir.cli.run import run_pipeline
 from kiwi_fhir.config import Config
 from kiwi_fhir.write.shards import BUNDLES, PAGES
 
-_TYPES = ("Condition", "Observation", "MedicationStatement", "Procedure", "FamilyMemberHistory")
+_TYPES = {
+    "Condition": "Condition",
+    "Observation": "Observation",
+    "MedicationStatement": "Medication\nStatement",
+    "Procedure": "Procedure",
+    "FamilyMemberHistory": "FamilyMember\nHistory",
+}
 
 
 def run_demo(output: Path) -> None:
@@ -24,10 +31,10 @@ def run_demo(output: Path) -> None:
         config = Config(sinks=("ndjson", "brat", "html"))
         run_pipeline("document-reference", [str(notes)], str(output), config, [], replace=True)
         titles = [_title(orjson.loads(line)) for line in notes.read_bytes().splitlines() if line.strip()]
-    table = Table(title="What the notes became", title_justify="left")
-    table.add_column("note")
-    for name in _TYPES:
-        table.add_column(name, justify="right")
+    table = Table(title="What the notes became", title_justify="left", box=SIMPLE_HEAD, padding=0, pad_edge=False)
+    table.add_column("note", no_wrap=True)
+    for heading in _TYPES.values():
+        table.add_column(heading, justify="right", no_wrap=True)
     bundles = sorted((output / BUNDLES).glob("*.ndjson"))
     lines = [line for path in bundles for line in path.read_bytes().splitlines()]
     for title, line in zip(titles, lines, strict=True):
@@ -38,7 +45,7 @@ def run_demo(output: Path) -> None:
     shutil.copyfile(page, output / "index.html")
     console = Console()
     console.print(table)
-    console.print(f"Open {output / 'index.html'} in a browser; the bundles are in {output / BUNDLES}.")
+    console.print(f"Open {output / 'index.html'} in a browser; the bundles are in {output / BUNDLES}.", soft_wrap=True)
 
 
 def _title(reference: dict[str, object]) -> str:

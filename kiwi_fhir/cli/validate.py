@@ -17,6 +17,7 @@ from kiwi_fhir.errors import KiwiError, UsageError
 from kiwi_fhir.fhir.validate import Finding, check_bundle
 
 _SHOWN = 200
+_WIDE = 200  # columns where no terminal sets them, so that paths stay whole in a log
 
 
 def validate_paths(paths: list[Path]) -> None:
@@ -30,7 +31,8 @@ def validate_paths(paths: list[Path]) -> None:
             if findings <= _SHOWN:
                 table.add_row(where, *(escape(str(part)) for part in (finding.path, finding.rule, finding.message)))
     if findings:
-        Console().print(table)
+        console = Console()
+        (console if console.is_terminal else Console(width=_WIDE)).print(table)
         raise KiwiError(f"{findings} findings in {bundles} bundles; the first {min(findings, _SHOWN)} are shown.")
     sys.stderr.write(f"kiwi-fhir: {bundles} bundles checked, nothing found.\n")
 

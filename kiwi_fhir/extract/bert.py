@@ -193,8 +193,12 @@ def _on_note(
         )
 
     found = []
+    used: set[int] = set()
     for index, (span, score) in enumerate(mentions):
         where = place(span)
+        if segments.is_header(where.start, where.end):
+            continue
+        used.update(modifier for modifier, _ in linked.get(index, ()))
         found.append(
             Mention(
                 MENTION_LABELS[span[0]],
@@ -204,7 +208,6 @@ def _on_note(
                 segments.section_at(where.start),
             )
         )
-    used = {int(modifier) for _, modifier, _ in links}
     return found, list(held((index, 1.0) for index in range(len(modifiers)) if index not in used))
 
 

@@ -33,18 +33,31 @@ _WRAP_WIDTH = 50  # a line shorter than this was ended by its author, not by a l
 class Segments:
     """A note cut up: `words[i]` is `(start, end)`; `sentence_starts` and `line_starts` are indexes of words.
 
-    `sections` holds `(start offset, kind or None)` in text order; the text before the first has no section.
+    `sections` holds `(start offset, end of the header's name, kind or None)` in text order; the text before the first
+    has no section.
     """
 
     words: list[tuple[int, int]]
     sentence_starts: list[int]
     line_starts: frozenset[int]
-    sections: list[tuple[int, str | None]]
+    sections: list[tuple[int, int, str | None]]
 
     def section_at(self, offset: int) -> str | None:
         """The kind of the section that holds the character at `offset`."""
+        section = self._section(offset)
+        return section[2] if section else None
+
+    def is_header(self, start: int, end: int) -> bool:
+        """Whether `[start, end)` is nothing but a section's header, which the guideline (rule 3) does not annotate.
+
+        The header of an imaging section names the test itself ("CT scan: normal").
+        """
+        section = self._section(start)
+        return section is not None and end <= section[1] and section[2] not in (None, "imaging")
+
+    def _section(self, offset: int) -> tuple[int, int, str | None] | None:
         index = bisect_right(self.sections, offset, key=lambda section: section[0]) - 1
-        return self.sections[index][1] if index >= 0 else None
+        return self.sections[index] if index >= 0 else None
 
 
 def segment(text: str, tables: Path | None = None) -> Segments:
@@ -63,7 +76,7 @@ def segment(text: str, tables: Path | None = None) -> Segments:
         if body:
             header = _header(body, headers, at_line_start=True)
             if header is not None:
-                sections.append((start, header[0]))
+                sections.append((start, start + header[0], header[1]))
             if header is not None or not _is_wrapped(previous, body):
                 breaks.append(start)
             for match in _SENTENCE_END.finditer(body):
@@ -72,7 +85,7 @@ def segment(text: str, tables: Path | None = None) -> Segments:
                 breaks.append(start + match.end())
                 inner = _header(body[match.end() :], headers, at_line_start=False)
                 if inner is not None:
-                    sections.append((start + match.end(), inner[0]))
+                    sections.append((start + match.end(), start + match.end() + inner[0], inner[1]))
         previous = body
         start += len(line)
     starts = [word[0] for word in words]
@@ -106,8 +119,8 @@ def _is_wrapped(previous: str, line: str) -> bool:
     )
 
 
-def _header(line: str, headers: dict[str, str], *, at_line_start: bool) -> tuple[str | None] | None:
-    """The section kind that `line` opens, in a tuple; None where it opens no section.
+def _header(line: str, headers: dict[str, str], *, at_line_start: bool) -> tuple[int, str | None] | None:
+    """Where the header's name ends in `line`, and the kind of section; None where the line opens no section.
 
     A header that no table names ends a section only when it shouts: capitals, several words or a line of its own.
     Inside a line only capitals with a colon count.
@@ -121,9 +134,10 @@ def _header(line: str, headers: dict[str, str], *, at_line_start: bool) -> tuple
         return None
     kind = headers.get(_normal(name))
     if kind is not None:
-        return (kind,)
+        return match.end("name"), kind
     alone = match.end() >= len(line)
-    return (None,) if shouts and match["colon"] and (alone or " " in name) and len(name) > 5 else None
+    opens = shouts and match["colon"] and (alone or " " in name) and len(name) > 5
+    return (match.end("name"), None) if opens else None
 
 
 def _normal(header: str) -> str:

@@ -22,7 +22,7 @@ def check_bundle(bundle: Mapping[str, Any]) -> list[Finding]:
     """What is wrong with a bundle and the resources in it.
 
     A transaction's entries must have a fullUrl and a `PUT Type/id` that agree with the resource; ids and fullUrls must
-    be unique; a reference to a type that the bundle holds, and every urn:uuid target of a Provenance, must be in the bundle.
+    be unique. A reference to a type that the bundle holds, and every urn:uuid target of a Provenance, must be in it.
     """
     report = Report([], set())
     if bundle.get("resourceType") != "Bundle":

@@ -19,7 +19,8 @@ from kiwi_fhir.fhir.primitives import OTHERS, TEXTS
 _REFERENCE = re.compile(
     r"[A-Z][A-Za-z]{1,63}/[A-Za-z0-9\-.]{1,64}(?:/_history/[A-Za-z0-9\-.]{1,64})?|#.*|[a-z][a-z0-9+.-]*:\S+"
 )
-_ELEMENT_LIKE = ("Timing.repeat", "Dosage.doseAndRate")  # elements that are no BackboneElement
+# Types with a dot are BackboneElements but for these two; of the others only Timing and Dosage are.
+_PLAIN, _BACKBONE = ("Timing.repeat", "Dosage.doseAndRate"), ("Timing", "Dosage")
 
 
 @dataclass(frozen=True, slots=True)
@@ -247,7 +248,7 @@ def type_of(name: str) -> _Type:
         return known
     made = _compiled[name] = _Type({}, (), (), INVARIANTS.get(name, ()))
     base = spec.DOMAIN_BASE if name in spec.RESOURCES else spec.ELEMENT_BASE
-    if "." in name and name not in _ELEMENT_LIKE:
+    if name in _BACKBONE or ("." in name and name not in _PLAIN):
         base = spec.BACKBONE_BASE
     required, choices = [], []
     for element in f"{base}; {_lines()[name]}".rstrip("; ").split(";"):

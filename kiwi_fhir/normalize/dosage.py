@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 from kiwi_fhir.normalize.quantity import Units
 from kiwi_fhir.normalize.timing import Frequencies, Frequency
-from kiwi_fhir.normalize.words import Vocabulary
+from kiwi_fhir.normalize.words import Vocabulary, one_line
 from kiwi_fhir.types import Dosage, Mention, Modifier, ModifierLabel, Span, Term
 
 _DOSING: frozenset[ModifierLabel] = frozenset({"strength", "dosage", "duration", "frequency", "route"})
@@ -48,7 +48,7 @@ class Dosages:
         timed: set[Modifier] = set()
         groups = [_Group()]
         for modifier in mention.modifiers:
-            words = " ".join(modifier.span.of(text).split())
+            words = one_line(modifier.span.of(text))
             if modifier.label == "form":
                 route = self.routes.find(words)  # "IV" is no form
                 if route is None:
@@ -96,7 +96,7 @@ class Dosages:
         reason = frequency.as_needed_for or next(
             (reasons[modifier.span] for modifier in group.modifiers if modifier.span in reasons), None
         )
-        words = [" ".join(modifier.span.of(text).split()) for modifier in group.modifiers]
+        words = [one_line(modifier.span.of(text)) for modifier in group.modifiers]
         if reason is not None and frequency.as_needed_for is None:
             words.append(f"for {reason}")
         return Dosage(

@@ -16,7 +16,7 @@ from kiwi_fhir.normalize.dosage import Dosages
 from kiwi_fhir.normalize.quantity import load_units
 from kiwi_fhir.normalize.timing import load_frequencies
 from kiwi_fhir.normalize.values import load_tests, load_values
-from kiwi_fhir.normalize.words import Vocabulary, load_vocabulary
+from kiwi_fhir.normalize.words import Vocabulary, load_vocabulary, one_line
 from kiwi_fhir.types import Assertion, Document, Fact, Mention, Modifier, ModifierLabel, Moment, Span, Term
 
 _AFTER_PRN = re.compile(r"[.,]?(?P<word>\s+(?:for|if)(?:\s+(?:the|any|his|her))?)?\s+", re.IGNORECASE)
@@ -211,9 +211,7 @@ def _all(mention: Mention, label: ModifierLabel) -> list[Modifier]:
 
 
 def _words(text: str, span: Span) -> str:
-    """The span's characters on one line, without control characters, which no standard takes."""
-    words = " ".join(text[span.start : span.end].split())
-    return words if words.isprintable() else "".join(mark for mark in words if mark.isprintable() or mark > "\x9f")
+    return one_line(text[span.start : span.end])
 
 
 def _is_past(moments: tuple[Moment, ...]) -> bool:

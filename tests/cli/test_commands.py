@@ -93,7 +93,7 @@ def test_demo(tmp_path):
     report = json.loads((tmp_path / "demo" / "run.json").read_text())
     assert report["notes"]["out"] == report["notes"]["in"] >= 12
     assert {"Condition", "Observation", "MedicationStatement", "Provenance"} <= set(report["resources"])
-    assert "MedicationStatement" in output
+    assert "Medication" in output
     page = _Page()
     page.feed((tmp_path / "demo" / "index.html").read_text())
     assert page.outside == []

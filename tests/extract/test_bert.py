@@ -257,6 +257,14 @@ def test_an_absent_device_is_named():
         choose_device("tpu")
 
 
+def test_a_section_header_is_no_mention(extractor):
+    text = "ALLERGIES: None.\nMEDICATIONS:\n1. Aspirin 81 mg daily.\nVITAL SIGNS: Pulse 80.\n"
+    (document,) = extractor.predict([Note("n", text)])
+    found = {mention.span.of(text) for mention in document.mentions}
+    assert "Aspirin" in found
+    assert not found & {"ALLERGIES", "MEDICATIONS", "VITAL SIGNS"}
+
+
 def test_mention_text_is_never_changed_by_the_section(extractor):
     (document,) = extractor.predict([Note("n", "FAMILY HISTORY: Mother with breast cancer.")])
     assert {mention.section for mention in document.mentions} == {"family_history"}

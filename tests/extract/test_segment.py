@@ -106,6 +106,14 @@ def test_a_label_in_the_middle_of_prose_opens_no_section():
     assert segment(text).section_at(text.index("Pulse")) == "plan"
 
 
+def test_a_header_is_no_mention_but_what_an_imaging_header_names_is():
+    text = "Allergies: allergies to dust.\nCT scan: normal.\nMRI: normal.\n"
+    cut = segment(text)
+    assert cut.is_header(0, 9)
+    assert not cut.is_header(11, 20)
+    assert not cut.is_header(text.index("CT"), text.index("CT") + 7)
+
+
 def test_empty_note():
     cut = segment("")
     assert (cut.words, cut.sentence_starts, cut.line_starts) == ([], [], frozenset())
