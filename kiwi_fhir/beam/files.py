@@ -65,8 +65,9 @@ class BeamStore:
 
     def list(self, folder: str) -> list[str]:
         """See Store.list."""
-        found = FileSystems.match([self._url(f"{folder}/*")])[0].metadata_list
-        return sorted(f"{folder}/{file.path.rpartition('/')[2]}" for file in found)
+        root = self._url("")
+        found = FileSystems.match([self._url(f"{folder}/**")])[0].metadata_list
+        return sorted(file.path[len(root) :] for file in found)
 
     def remove(self, path: str) -> None:
         """See Store.remove."""

@@ -14,6 +14,7 @@ import orjson
 from apache_beam.options.pipeline_options import PipelineOptions, StandardOptions
 
 from kiwi_fhir import __version__
+from kiwi_fhir.beam import progress
 from kiwi_fhir.beam.files import files_for, store_for
 from kiwi_fhir.beam.map import DocumentMapper
 from kiwi_fhir.beam.shards import Input, plan_inputs
@@ -122,7 +123,8 @@ def execute(run: Run, options: PipelineOptions) -> dict[str, Any]:
     if local:
         options.view_as(StandardOptions).runner = LOCAL_RUNNER
     started = time.monotonic()
-    status = "failed"
+    progress.reset()
+    status, error = "done", None
     seconds: dict[str, float] = {}
     counts: Counter[str] = Counter()
     try:
@@ -131,12 +133,12 @@ def execute(run: Run, options: PipelineOptions) -> dict[str, Any]:
         result = pipeline.run()
         result.wait_until_finish()
         seconds, counts = _metrics(result)
-        status = "done"
-    except KeyboardInterrupt:
-        status = "interrupted"
-        raise
-    finally:
-        report = finish(run, status, time.monotonic() - started, seconds, counts)
+    except BaseException as raised:
+        error = progress.first_error() or raised
+        status = "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
+    report = finish(run, status, time.monotonic() - started, seconds, counts, error)
+    if error is not None:
+        raise error
     errors = report["errors"]
     if errors:
         raise InputError(" ".join(errors))
@@ -161,7 +163,14 @@ def _metrics(result: Any) -> tuple[dict[str, float], Counter[str]]:
     return {stage: found[f"{stage}_ms"] / 1000 for stage in STAGES}, found
 
 
-def finish(run: Run, status: str, total: float, seconds: dict[str, float], counts: Counter[str]) -> dict[str, Any]:
+def finish(
+    run: Run,
+    status: str,
+    total: float,
+    seconds: dict[str, float],
+    counts: Counter[str],
+    error: BaseException | None = None,
+) -> dict[str, Any]:
     """Gather what the manifest says into failures.ndjson and run.json; remove shards that this input has no more."""
     kept = list(_current(run, complete=status == "done"))
     sums: dict[str, Counter[str]] = {
@@ -175,6 +184,8 @@ def finish(run: Run, status: str, total: float, seconds: dict[str, float], count
     )
     out = sums["notes"]["out"]
     errors = [entry.error for entry in kept if entry.error]
+    if error is not None:  # a foreign exception's message may hold note text
+        errors.append(str(error) if isinstance(error, KiwiError) else type(error).__name__)
     notes = {key: sums["notes"][key] for key in ("in", "out", "failed", "dropped", "empty", "without_patient")}
     report = {
         "status": "failed" if errors and status == "done" else status,
@@ -215,12 +226,3 @@ def options_of(arguments: Sequence[str]) -> PipelineOptions:
         return PipelineOptions(list(arguments), save_main_session=False)
     except SystemExit as error:
         raise UsageError("Beam does not understand the options after `--`: see its PipelineOptions.") from error
-
-
-def raise_cause(error: BaseException) -> None:
-    """Raise our own error that a runner wrapped, if there is one in the chain."""
-    seen: BaseException | None = error
-    while seen is not None:
-        if isinstance(seen, KiwiError):
-            raise seen
-        seen = seen.__cause__ or seen.__context__

@@ -42,15 +42,16 @@ class _Read(_Timed):
         self._source, self._store, self._config, self._fingerprint = source, store, config, fingerprint
 
     def process(self, item: Input) -> Iterator[Shard[Note]]:
-        started = time.monotonic()
-        for shard in read_shards(self._source, item, self._config.shard_notes):
-            if is_done(self._store, shard, self._fingerprint):
-                self._keep(shard)
-                continue
-            self._spend(started)
-            yield shard
+        with progress.noted():
             started = time.monotonic()
-        self._spend(started)
+            for shard in read_shards(self._source, item, self._config.shard_notes):
+                if is_done(self._store, shard, self._fingerprint):
+                    self._keep(shard)
+                    continue
+                self._spend(started)
+                yield shard
+                started = time.monotonic()
+            self._spend(started)
 
     def _keep(self, shard: Shard[Note]) -> None:
         entry = read_entry(self._store, shard.key)
@@ -80,12 +81,14 @@ class _Extract(_Timed):
 
     def setup(self) -> None:
         # One model in a process, however many threads work on bundles.
-        self._extractor = self._shared.acquire(self._load)
+        with progress.noted():
+            self._extractor = self._shared.acquire(self._load)
 
     def process(self, shard: Shard[Note]) -> Iterator[Shard[Document]]:
-        started = time.monotonic()
         assert self._extractor is not None  # noqa: S101 (Beam calls setup first)
-        found = extract_shard(self._extractor, shard)
+        started = time.monotonic()
+        with progress.noted():
+            found = extract_shard(self._extractor, shard)
         self._spend(started)
         yield found
 
@@ -113,9 +116,10 @@ class _Map(_Timed):
         self._map = self._make()
 
     def process(self, shard: Shard[Document]) -> Iterator[Shard[Result]]:
-        started = time.monotonic()
         assert self._map is not None  # noqa: S101 (Beam calls setup first)
-        found = map_shard(self._map, shard)
+        started = time.monotonic()
+        with progress.noted():
+            found = map_shard(self._map, shard)
         self._spend(started)
         yield found
 
@@ -140,7 +144,8 @@ class _Write(_Timed):
 
     def process(self, shard: Shard[Result]) -> Iterator[Entry]:
         started = time.monotonic()
-        entry = write_shard(self._store, shard, self._sinks, self._fingerprint)
+        with progress.noted():
+            entry = write_shard(self._store, shard, self._sinks, self._fingerprint)
         Metrics.counter(NAMESPACE, "shards_written").inc()
         self._spend(started)
         yield entry

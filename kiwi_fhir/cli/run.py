@@ -34,7 +34,7 @@ def run_pipeline(
     console = Console(stderr=True)
     quiet_libraries()
     with console.status("Starting") if console.is_terminal else _nothing():
-        from kiwi_fhir.beam.pipeline import execute, options_of, prepare, raise_cause
+        from kiwi_fhir.beam.pipeline import execute, options_of, prepare
 
         if dry_run:
             from kiwi_fhir.cli.dry_run import estimate
@@ -42,26 +42,26 @@ def run_pipeline(
             return estimate(kind, inputs, config, console)
         options = options_of(beam_options)
         run = prepare(kind, inputs, output, config, resume=resume, replace=replace)
-    signal.signal(signal.SIGTERM, _interrupt)
-    try:
-        with _progress(console):
-            report = execute(run, options)
-    except Exception as error:
-        raise_cause(error)
-        raise
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _interrupt)
+    with _progress(console):
+        report = execute(run, options)
     print_report(report, output, console)
     return report
 
 
 def _interrupt(*_: Any) -> None:
-    """SIGTERM ends a run as Ctrl-C does: with its report."""
-    raise KeyboardInterrupt
+    """SIGTERM ends a run as Ctrl-C does: with its report. The runner may swallow the exception, so it is kept too."""
+    from kiwi_fhir.beam import progress
+
+    interrupt = KeyboardInterrupt()
+    progress.note(interrupt)
+    raise interrupt
 
 
 def quiet_libraries() -> None:
     """Keep libraries from logging: their lines may hold elements, and elements hold notes."""
-    for name in ("apache_beam", "transformers", "peft"):
-        logging.getLogger(name).setLevel(logging.CRITICAL)
+    logging.getLogger().setLevel(logging.CRITICAL)
 
 
 @contextmanager
@@ -74,7 +74,6 @@ def _progress(console: Console) -> Iterator[None]:
     """Notes done and notes a second: a live line on a terminal, a plain line now and then elsewhere."""
     from kiwi_fhir.beam import progress
 
-    progress.reset()
     stop = threading.Event()
     started = time.monotonic()
 

@@ -10,11 +10,11 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 from kiwi_fhir.fhir import spec
 from kiwi_fhir.fhir.invariants import INVARIANTS, Rule, codes_of
-from kiwi_fhir.fhir.primitives import OTHERS, TEXTS
+from kiwi_fhir.fhir.primitives import OTHERS, TEXTS, TextTest
 
 _REFERENCE = re.compile(
     r"[A-Z][A-Za-z]{1,63}/[A-Za-z0-9\-.]{1,64}(?:/_history/[A-Za-z0-9\-.]{1,64})?|#.*|[a-z][a-z0-9+.-]*:\S+"
@@ -53,11 +53,19 @@ class Report:
 _Check = Callable[[Any, Path, Report], None]
 
 
+class _Element(NamedTuple):
+    """How an element is checked; `test` is there for a single text, and passing it saves the call and the path."""
+
+    check: _Check
+    many: bool = False
+    test: TextTest | None = None
+
+
 @dataclass(slots=True)
 class _Type:
     """The checks of one complex type."""
 
-    elements: dict[str, tuple[_Check, bool]]
+    elements: dict[str, _Element]
     required: tuple[str, ...]
     choices: tuple[tuple[str, frozenset[str], bool], ...]
     invariants: tuple[tuple[str, Rule], ...]
@@ -73,7 +81,9 @@ class _Type:
             if known is None:
                 self._unknown(key, value, path, report)
                 continue
-            check, many = known
+            check, many, test = known
+            if test is not None and type(item) is str and test(item):
+                continue
             if not many:
                 check(item, (path, key), report)
             elif type(item) is list and item:
@@ -161,9 +171,10 @@ def _check_extension(value: Any, path: Path, report: Report) -> None:
     if type(value) is dict and len(value) == 2 and "url" in value:
         for key, item in value.items():
             known = extension.elements.get(key)
-            if known is None or known[1] or key == "id":
+            if known is None or known.many or key == "id":
                 break
-            known[0](item, (path, key), report)
+            if known.test is None or type(item) is not str or not known.test(item):
+                known.check(item, (path, key), report)
         else:
             return
     extension.check(value, path, report)
@@ -173,24 +184,23 @@ def _check_anything(value: Any, path: Path, report: Report) -> None:
     """A type that spec.py does not have."""
 
 
+def _text_test(name: str, value_set: str) -> TextTest | None:
+    """The test of a primitive that is a JSON string, None for other types."""
+    if name in TEXTS and value_set:
+        return frozenset(spec.VALUE_SETS[value_set].split()).__contains__
+    return TEXTS[name][0] if name in TEXTS else None
+
+
 def _primitive(name: str, value_set: str) -> _Check:
+    rule, wanted = "syntax", (TEXTS.get(name) or OTHERS[name])[1]
     if value_set:
-        codes = frozenset(spec.VALUE_SETS[value_set].split())
-        return _text(codes.__contains__, "required-code", f"one of {', '.join(sorted(codes))}")
-    if name in TEXTS:
-        return _text(TEXTS[name][0], "syntax", TEXTS[name][1])
-    test, wanted = OTHERS[name]
+        rule, wanted = "required-code", f"one of {', '.join(sorted(spec.VALUE_SETS[value_set].split()))}"
+    text_test = _text_test(name, value_set)
+    test = OTHERS[name][0] if text_test is None else text_test
+    is_text = text_test is not None
 
     def run(value: Any, path: Path, report: Report) -> None:
-        if not test(value):
-            report.add(path, "syntax", f"must be {wanted}")
-
-    return run
-
-
-def _text(test: Callable[[str], bool], rule: str, wanted: str) -> _Check:
-    def run(value: Any, path: Path, report: Report) -> None:
-        if type(value) is not str or not test(value):
+        if (is_text and type(value) is not str) or not test(value):
             report.add(path, rule, f"must be {wanted}")
 
     return run
@@ -206,6 +216,10 @@ def _bound_concept(value_set: str) -> _Check:
             report.add(path, "required-code", f"must have a coding of {system}: one of {', '.join(sorted(codes))}")
 
     return run
+
+
+def _element(name: str, value_set: str = "", *, many: bool = False) -> _Element:
+    return _Element(_check_of(name, value_set), many, None if many else _text_test(name, value_set))
 
 
 def _check_of(name: str, value_set: str = "") -> _Check:
@@ -257,11 +271,11 @@ def type_of(name: str) -> _Type:
         if bare.endswith("[x]"):
             stem = bare.removesuffix("[x]")
             names = {f"{stem}{kind[0].upper()}{kind[1:]}": kind for kind in types.split("|")}
-            made.elements.update({key: (_check_of(kind), False) for key, kind in names.items()})
+            made.elements.update({key: _element(kind) for key, kind in names.items()})
             choices.append((stem, frozenset(names), "!" in label))
             continue
         kind, _, value_set = types.partition("=")
-        made.elements[bare] = (_check_of(kind, value_set), many)
+        made.elements[bare] = _element(kind, value_set, many=many)
         if "!" in label:
             required.append(bare)
     made.required, made.choices = tuple(required), tuple(choices)

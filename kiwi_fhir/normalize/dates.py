@@ -107,12 +107,10 @@ class Dates:
         """The day, month or year that relative words reach, no more precise than the words."""
         days = self.days.get(plain(words))
         if days is not None:
-            return (note_date + timedelta(days=days)).isoformat()
+            return _back(note_date, -days, "day")
         if found := _AGO.fullmatch(words):
             count = read_number(found["count"])
-            if count is None or count % 1 or count > 200:
-                return None
-            return _back(note_date, int(count), found["unit"].lower())
+            return _back(note_date, int(count), found["unit"].lower()) if count is not None and count % 1 == 0 else None
         if found := _LAST.fullmatch(words):
             return _back(note_date, 1, found["unit"].lower())
         return None
@@ -161,13 +159,15 @@ def _iso(year: int, month: str | None, day: str | None) -> str | None:
     return found.isoformat() if day else found.isoformat()[:7]
 
 
-def _back(start: date, count: int, unit: str) -> str:
+def _back(start: date, count: int, unit: str) -> str | None:
     """`count` units before `start`; a week back is a month's precision, as no note counts them to the day."""
-    if unit == "day":
-        return (start - timedelta(days=count)).isoformat()
-    if unit == "week":
-        return (start - timedelta(weeks=count)).isoformat()[:7]
-    if unit == "month":
-        months = start.year * 12 + start.month - 1 - count
-        return f"{months // 12:04d}-{months % 12 + 1:02d}"
-    return f"{start.year - count:04d}"
+    try:
+        if unit == "day":
+            return (start - timedelta(days=count)).isoformat()
+        if unit == "week":
+            return (start - timedelta(weeks=count)).isoformat()[:7]
+        months = start.year * 12 + start.month - 1 - count * (1 if unit == "month" else 12)
+        found = date(months // 12, months % 12 + 1, 1).isoformat()
+    except (OverflowError, ValueError):
+        return None
+    return found[:7] if unit == "month" else found[:4]

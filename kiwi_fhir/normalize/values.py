@@ -32,6 +32,7 @@ _SCHEMA: dict[str, Schema] = {
     "blood-pressure": ListOf(str),
     "findings": ListOf(str),
 }
+_LONGEST = 100  # characters; what is longer is a sentence, and not worth the patterns' time
 _SPACES = re.compile(r"\s+")
 _GRADE = re.compile(r"[1-4]\s?\+|\+\s?[1-4]|\+{1,4}")
 _PRESSURE = re.compile(r"(?P<systolic>\d{2,3})\s?(?:/|over)\s?(?P<diastolic>\d{2,3})(?:\s?mm\s?hg)?", re.IGNORECASE)
@@ -70,6 +71,8 @@ class Values:
     def read(self, modifier: Modifier, text: str, *, blood_pressure: bool) -> LabValue:
         """The result that `text` says; `value` is None where it stays words."""
         words = _clean(text)
+        if len(words) > _LONGEST:
+            return LabValue(modifier, text)
         judgement = self.interpretations.find(words)
         if judgement is not None:
             return LabValue(modifier, text, None, judgement, judgement.code in self.interpretations.scales)

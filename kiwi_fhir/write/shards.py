@@ -65,7 +65,13 @@ class Entry:
 
 
 def write_shard(store: Store, shard: Shard[Result], sinks: Sequence[str], fingerprint: str) -> Entry:
-    """Write the shard's files to `sinks`, then its entry. Raises OSError when a file can't be written."""
+    """Write the shard's files to `sinks`, then its entry; what an earlier run wrote for the shard is removed first.
+
+    Raises OSError when a file can't be written.
+    """
+    earlier = read_entry(store, shard.key)
+    if earlier is not None:
+        remove_entry(store, earlier)
     files: list[tuple[str, str, int]] = []
 
     def put(path: str, chunks: Iterable[bytes]) -> None:
@@ -86,8 +92,8 @@ def write_shard(store: Store, shard: Shard[Result], sinks: Sequence[str], finger
     if "brat" in sinks:
         for result in shard.items:
             name = file_name(result.document.note.id)
-            put(f"{BRAT}/{name}.txt", [result.document.note.text.encode()])
-            put(f"{BRAT}/{name}.ann", [format_ann(result.document).encode()])
+            put(f"{BRAT}/{shard.key}/{name}.txt", [result.document.note.text.encode()])
+            put(f"{BRAT}/{shard.key}/{name}.ann", [format_ann(result.document).encode()])
     if "html" in sinks:
         # Decimals keep their digits on the page too, which orjson would not do.
         shown = ((result.document, json.loads(result.bundle, parse_float=Decimal)) for result in shard.items)

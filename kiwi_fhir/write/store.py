@@ -24,7 +24,7 @@ class Store(Protocol):
         ...
 
     def list(self, folder: str) -> list[str]:
-        """The paths of the files in `folder`, sorted."""
+        """The paths of the files below `folder`, sorted."""
         ...
 
     def remove(self, path: str) -> None:
@@ -59,11 +59,9 @@ class LocalStore:
         return target.read_bytes() if target.is_file() else None
 
     def list(self, folder: str) -> list[str]:
-        """The paths of the files in `folder`, sorted; leftovers of a killed run are among them."""
-        target = Path(self.root, folder)
-        if not target.is_dir():
-            return []
-        return sorted(f"{folder}/{path.name}" for path in target.iterdir() if path.is_file())
+        """The paths of the files below `folder`, sorted; leftovers of a killed run are among them."""
+        found = Path(self.root, folder).rglob("*")
+        return sorted(path.relative_to(self.root).as_posix() for path in found if path.is_file())
 
     def remove(self, path: str) -> None:
         """Remove a file if it is there."""

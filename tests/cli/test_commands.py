@@ -97,7 +97,7 @@ def test_demo(tmp_path):
     page = _Page()
     page.feed((tmp_path / "demo" / "index.html").read_text())
     assert page.outside == []
-    first = next((tmp_path / "demo" / "brat").glob("*.txt")).read_text(encoding="utf-8")
+    first = next((tmp_path / "demo" / "brat").rglob("*.txt")).read_text(encoding="utf-8")
     assert " ".join(first.split()[:8]) in " ".join("".join(page.text).split())
     checked = CliRunner().invoke(app, ["validate", str(tmp_path / "demo" / "bundles")])
     assert checked.exit_code == 0, checked.output

@@ -1,6 +1,7 @@
 """Documents to facts: assertion, course of time, dosages, and what stays as it is."""
 
 import pickle
+import time
 
 import pytest
 from written_documents import write
@@ -259,6 +260,17 @@ def test_facts_keep_order_and_count_and_are_pure():
 
 def test_words_come_on_one_line_without_control_characters():
     assert fact("chest\n  pain\x02", ("problem", "chest\n  pain\x02", {})).text == "chest pain"
+
+
+def test_long_words_cost_no_time():
+    for unit in ("1 ", "1,000", "every 4 ", "5 mg/", "q. 6 . ", "mother and ", "Monday, ", " " * 50):
+        words = (unit * 2000)[:8000]
+        for label, modifiers in ALLOWED_PAIRS.items():
+            linked = tuple(Modifier(kind, Span(2, 2 + len(words))) for kind in sorted(modifiers))
+            note = Note("n", f"X {words} 120/80, low", time="2011-01-01")
+            started = time.process_time()
+            NORMALIZER.facts(Document(note, (Mention(label, Span(0, 1), linked),), "test"))
+            assert time.process_time() - started < 0.3
 
 
 def test_any_words_of_any_allowed_modifier_are_survived():

@@ -55,10 +55,17 @@ def test_files(store, tmp_path):
     write_shard(store, SHARD, ["ndjson", "brat"], "fp")
     assert (tmp_path / "bundles/00000-x-00000.ndjson").read_bytes() == b'{"resourceType":"Bundle"}\n{}\n'
     name = file_name("n/1")
-    assert (tmp_path / f"brat/{name}.txt").read_text() == DOCUMENT.note.text
-    assert (tmp_path / f"brat/{name}.ann").read_text().count("hasAttr") == 2
+    assert (tmp_path / f"brat/{SHARD.key}/{name}.txt").read_text() == DOCUMENT.note.text
+    assert (tmp_path / f"brat/{SHARD.key}/{name}.ann").read_text().count("hasAttr") == 2
     lines = (tmp_path / "manifest/00000-x-00000.failures.ndjson").read_text().splitlines()
     assert [json.loads(line)["error"] for line in lines] == ["invalid-base64", "x"]
+
+
+def test_a_shard_that_is_written_again_leaves_nothing_of_the_first(store, tmp_path):
+    write_shard(store, SHARD, ["ndjson", "brat"], "fp")
+    write_shard(store, Shard(SHARD.key, (), (), "d2", last=True), ["ndjson"], "fp")
+    assert list((tmp_path / "brat").rglob("*.*")) == []
+    assert (tmp_path / "bundles/00000-x-00000.ndjson").read_bytes() == b""
 
 
 def test_a_shard_is_done_only_as_it_was_written(store, tmp_path):
