@@ -11,7 +11,7 @@ import orjson
 
 from kiwi_fhir.errors import UsageError
 from kiwi_fhir.fhir.condition import absent_observation, condition
-from kiwi_fhir.fhir.elements import Resource, Sheet, date_time
+from kiwi_fhir.fhir.elements import Resource, Sheet, sheet_of
 from kiwi_fhir.fhir.family_member_history import family_member_histories
 from kiwi_fhir.fhir.medication_statement import medication_statement
 from kiwi_fhir.fhir.observation import observations
@@ -42,9 +42,10 @@ class BundleWriter:
         """The transaction Bundle of a document's facts, in text order, with a Provenance at the end.
 
         A resource that breaks a rule of FHIR is left out and becomes a Failure; the note's others are written. A note
-        without any resource gives a Bundle without entries.
+        without any resource gives a Bundle without entries. The resources share objects (meta, subject): read them,
+        or copy before a change.
         """
-        sheet = self._sheet(document.note)
+        sheet = sheet_of(document.note, self._rules, tag=self._model.tag, scores=self._model.scores)
         failures: list[Failure] = []
         written: list[Resource] = []
         seen: set[str] = set()
@@ -59,7 +60,7 @@ class BundleWriter:
         bundle: Resource = {
             "resourceType": "Bundle",
             "id": sheet.id("Bundle"),
-            "identifier": sheet.identifier(),
+            "identifier": sheet.identifier,
             "type": "transaction",
         }
         if written:
@@ -103,9 +104,6 @@ class BundleWriter:
         if fact.assertion == "absent" and self._rules.condition["negated"] == "observation":
             return [absent_observation(sheet, fact)]
         return [condition(sheet, fact)]
-
-    def _sheet(self, note: Note) -> Sheet:
-        return Sheet(note, self._rules, self._model.tag, self._model.scores, date_time(note.time))
 
 
 def to_json(bundle: dict[str, Any]) -> bytes:

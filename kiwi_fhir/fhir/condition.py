@@ -29,9 +29,9 @@ def condition(sheet: Sheet, fact: Fact) -> Resource:
     category = "problem-list-item" if listed else "encounter-diagnosis"
     resource["category"] = [coded(_CATEGORY, category, _CATEGORIES[category])]
     resource["code"] = concept(fact.text, fact.codings)
-    resource["subject"] = sheet.subject()
-    if (encounter := sheet.encounter()) is not None:
-        resource["encounter"] = encounter
+    resource["subject"] = sheet.subject
+    if sheet.encounter is not None:
+        resource["encounter"] = sheet.encounter
     if sheet.time is not None:
         resource["recordedDate"] = sheet.time
     if fact.severities:
@@ -48,9 +48,9 @@ def absent_observation(sheet: Sheet, fact: Fact) -> Resource:
     resource = sheet.start("Observation", fact)
     resource["status"] = "final"
     resource["code"] = concept(fact.text, fact.codings)
-    resource["subject"] = sheet.subject()
-    if (encounter := sheet.encounter()) is not None:
-        resource["encounter"] = encounter
+    resource["subject"] = sheet.subject
+    if sheet.encounter is not None:
+        resource["encounter"] = sheet.encounter
     if sheet.time is not None:
         resource["effectiveDateTime"] = sheet.time
     resource["valueCodeableConcept"] = {"text": "absent"}

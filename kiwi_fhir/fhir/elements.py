@@ -24,13 +24,21 @@ _SECONDS_MISSING = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d)((?:Z|[+-]\d\d:\d\d)?
 
 @dataclass(frozen=True, slots=True)
 class Sheet:
-    """What the resources of one note share. `time` is the note's, as far as it is a FHIR dateTime."""
+    """What the resources of one note share; they hold the very same objects, which must not be changed.
+
+    `time` is the note's, as far as it is a FHIR dateTime. `meta` says that a machine made the resource (AIAST), and
+    which: its tag lets a rerun clean up. `document` refers to the DocumentReference, `identifier` is the note's.
+    """
 
     note: Note
     rules: Rules
-    tag: str
     scores: bool
     time: str | None
+    meta: Resource
+    subject: Resource
+    encounter: Resource | None
+    document: Resource
+    identifier: Resource
 
     def start(self, kind: str, fact: Fact, *says: str) -> Resource:
         """A resource with id, tags and evidence. `says` tells apart what one mention becomes several times."""
@@ -40,61 +48,20 @@ class Sheet:
         return {
             "resourceType": kind,
             "id": self.id(kind, *place, fact.text, fact.assertion, *says),
-            "meta": self.meta(),
-            "extension": self._evidence(mention, fact),
+            "meta": self.meta,
+            "extension": self._evidence(mention),
         }
 
     def id(self, *parts: str) -> str:
         """The id of what `parts` say about the note."""
         return uuid_of(self.note.source, self.note.id, *parts)
 
-    def meta(self) -> Resource:
-        """Made by a machine (AIAST), and by which: the tag lets a rerun clean up."""
-        security = {
-            "system": "http://terminology.hl7.org/CodeSystem/v3-ObservationValue",
-            "code": "AIAST",
-            "display": "Artificial Intelligence asserted",
-        }
-        return {"security": [security], "tag": [{"system": self.rules.tags, "code": self.tag}]}
-
-    def subject(self) -> Resource:
-        """The patient; a display when the note names none."""
-        if self.note.patient_id is None:
-            return {"display": "Unknown patient"}
-        return self._reference("Patient", self.note.patient_id)
-
-    def encounter(self) -> Resource | None:
-        """The encounter, None when the note names none."""
-        return None if self.note.encounter_id is None else self._reference("Encounter", self.note.encounter_id)
-
-    def document(self) -> Resource:
-        """The DocumentReference: literal where the note has one, else by the note's identifier."""
-        source = self.note.source
-        if source.startswith("DocumentReference/") or _is_whole(source):
-            return {"reference": source}
-        return {"type": "DocumentReference", "identifier": self.identifier()}
-
-    def identifier(self) -> Resource:
-        """The note's id in the system of its source."""
-        source = self.note.source
-        literal = source.startswith("DocumentReference/") or _is_whole(source)
-        kind = "document-reference" if literal else source
-        return {"system": f"{self.rules.identifiers}{kind}", "value": self.note.id}
-
-    def _reference(self, kind: str, name: str) -> Resource:
-        if _is_whole(name):
-            return {"reference": name}
-        if is_id(name):
-            return {"reference": f"{kind}/{name}"}
-        system = f"{self.identifier()['system']}:{kind.lower()}"
-        return {"type": kind, "identifier": {"system": system, "value": name}}
-
-    def _evidence(self, mention: Mention, fact: Fact) -> list[Resource]:
+    def _evidence(self, mention: Mention) -> list[Resource]:
         span, base = mention.span, self.rules.extensions
         derivation: Resource = {
             "url": DERIVATION,
             "extension": [
-                {"url": "reference", "valueReference": self.document()},
+                {"url": "reference", "valueReference": self.document},
                 {"url": "path", "valueString": self.rules.source_path},
                 {"url": "offset", "valueInteger": span.start},
                 {"url": "length", "valueInteger": span.end - span.start},
@@ -118,6 +85,39 @@ class Sheet:
         if self.scores:
             parts.append({"url": "confidence", "valueDecimal": round(modifier.score * modifier.link, 4)})
         return {"url": f"{self.rules.extensions}modifier", "extension": parts}
+
+
+def sheet_of(note: Note, rules: Rules, *, tag: str, scores: bool) -> Sheet:
+    """The sheet of a note; `tag` names model and version."""
+    literal = note.source.startswith("DocumentReference/") or _is_whole(note.source)
+    system = f"{rules.identifiers}{'document-reference' if literal else note.source}"
+    identifier = {"system": system, "value": note.id}
+    security = {
+        "system": "http://terminology.hl7.org/CodeSystem/v3-ObservationValue",
+        "code": "AIAST",
+        "display": "Artificial Intelligence asserted",
+    }
+    patient, encounter = note.patient_id, note.encounter_id
+    return Sheet(
+        note=note,
+        rules=rules,
+        scores=scores,
+        time=date_time(note.time),
+        meta={"security": [security], "tag": [{"system": rules.tags, "code": tag}]},
+        subject={"display": "Unknown patient"} if patient is None else _reference("Patient", patient, system),
+        encounter=None if encounter is None else _reference("Encounter", encounter, system),
+        document={"reference": note.source} if literal else {"type": "DocumentReference", "identifier": identifier},
+        identifier=identifier,
+    )
+
+
+def _reference(kind: str, name: str, system: str) -> Resource:
+    """A reference to a logical id or a whole reference; by identifier where `name` can be neither."""
+    if _is_whole(name):
+        return {"reference": name}
+    if is_id(name):
+        return {"reference": f"{kind}/{name}"}
+    return {"type": kind, "identifier": {"system": f"{system}:{kind.lower()}", "value": name}}
 
 
 def words(text: str) -> str:

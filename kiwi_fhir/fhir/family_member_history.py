@@ -21,7 +21,7 @@ def family_member_histories(sheet: Sheet, fact: Fact) -> list[Resource]:
         code = relationship["coding"][0]["code"]
         resource = sheet.start("FamilyMemberHistory", fact, code, str(len(found)))
         resource["status"] = "partial"
-        resource["patient"] = sheet.subject()
+        resource["patient"] = sheet.subject
         resource["relationship"] = relationship
         if sheet.time is not None:
             resource["date"] = sheet.time

@@ -22,9 +22,9 @@ def medication_statement(sheet: Sheet, fact: Fact) -> Resource:
     else:
         resource["contained"] = [product]
         resource["medicationReference"] = {"reference": f"#{_MEDICATION}", "display": fact.text}
-    resource["subject"] = sheet.subject()
-    if (encounter := sheet.encounter()) is not None:
-        resource["context"] = encounter
+    resource["subject"] = sheet.subject
+    if sheet.encounter is not None:
+        resource["context"] = sheet.encounter
     if sheet.time is not None:
         resource["dateAsserted"] = sheet.time
     date, _ = choose_time(fact.moments, resolve=sheet.rules.resolve_times)

@@ -72,9 +72,9 @@ def _start(sheet: Sheet, fact: Fact, *says: str) -> Resource:
     if fact.category is not None:
         resource["category"] = [coded(_CATEGORY, fact.category, _CATEGORIES[fact.category])]
     resource["code"] = concept(fact.text, fact.codings)
-    resource["subject"] = sheet.subject()
-    if (encounter := sheet.encounter()) is not None:
-        resource["encounter"] = encounter
+    resource["subject"] = sheet.subject
+    if sheet.encounter is not None:
+        resource["encounter"] = sheet.encounter
     return resource
 
 

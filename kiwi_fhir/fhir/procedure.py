@@ -12,9 +12,9 @@ def procedure(sheet: Sheet, fact: Fact) -> Resource:
     resource = sheet.start("Procedure", fact)
     resource["status"] = _status(sheet, fact)
     resource["code"] = concept(fact.text, fact.codings)
-    resource["subject"] = sheet.subject()
-    if (encounter := sheet.encounter()) is not None:
-        resource["encounter"] = encounter
+    resource["subject"] = sheet.subject
+    if sheet.encounter is not None:
+        resource["encounter"] = sheet.encounter
     if not fact.negated:
         if date is not None:
             resource["performedDateTime"] = date

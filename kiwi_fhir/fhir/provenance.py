@@ -52,7 +52,7 @@ def provenance(sheet: Sheet, model: ModelInfo, recorded: str, resources: Sequenc
     return {
         "resourceType": "Provenance",
         "id": sheet.id("Provenance", model.tag, model.program, recorded),
-        "meta": sheet.meta(),
+        "meta": sheet.meta,
         "contained": [device(model)],
         "target": [{"reference": f"{item['resourceType']}/{item['id']}"} for item in resources],
         "recorded": recorded,
@@ -62,5 +62,5 @@ def provenance(sheet: Sheet, model: ModelInfo, recorded: str, resources: Sequenc
                 "who": {"reference": f"#{_DEVICE}", "display": f"kiwi_fhir, {model.tag}"},
             }
         ],
-        "entity": [{"role": "source", "what": sheet.document()}],
+        "entity": [{"role": "source", "what": sheet.document}],
     }

@@ -12,8 +12,8 @@ __all__ = ["Finding", "check_bundle", "check_resource"]
 
 
 def check_resource(resource: Mapping[str, Any]) -> list[Finding]:
-    """What is wrong with a resource; empty when nothing is. Of types that spec.py does not have only the base is."""
-    report = Report([], set())
+    """What is wrong with a resource; empty when nothing is. Of types that spec.py does not have only the id is read."""
+    report = Report()
     walk_resource(resource, str(resource.get("resourceType", "Resource")), report)
     return report.findings
 
@@ -24,7 +24,7 @@ def check_bundle(bundle: Mapping[str, Any]) -> list[Finding]:
     A transaction's entries must have a fullUrl and a `PUT Type/id` that agree with the resource; ids and fullUrls must
     be unique. A reference to a type that the bundle holds, and every urn:uuid target of a Provenance, must be in it.
     """
-    report = Report([], set())
+    report = Report()
     if bundle.get("resourceType") != "Bundle":
         report.add("Bundle.resourceType", "structure", "must be Bundle")
         return report.findings

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from typing import Any, NamedTuple, TypeAlias
 
@@ -42,8 +42,8 @@ Path: TypeAlias = tuple[Any, str | int] | str
 class Report:
     """What a walk gathers: findings, and the references into `contained`."""
 
-    findings: list[Finding]
-    local: set[str]
+    findings: list[Finding] = field(default_factory=list)
+    local: set[str] = field(default_factory=set)
 
     def add(self, path: Path, rule: str, message: str) -> None:
         """Note a finding."""

@@ -10,6 +10,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import date, timedelta
+from decimal import Decimal
 from pathlib import Path
 
 from kiwi_fhir.normalize.numbers import NUMBER, read_number
@@ -107,12 +108,12 @@ class Dates:
         """The day, month or year that relative words reach, no more precise than the words."""
         days = self.days.get(plain(words))
         if days is not None:
-            return _back(note_date, -days, "day")
+            return _back(note_date, Decimal(-days), "day")
         if found := _AGO.fullmatch(words):
             count = read_number(found["count"])
-            return _back(note_date, int(count), found["unit"].lower()) if count is not None and count % 1 == 0 else None
+            return None if count is None else _back(note_date, count, found["unit"].lower())
         if found := _LAST.fullmatch(words):
-            return _back(note_date, 1, found["unit"].lower())
+            return _back(note_date, Decimal(1), found["unit"].lower())
         return None
 
 
@@ -159,8 +160,11 @@ def _iso(year: int, month: str | None, day: str | None) -> str | None:
     return found.isoformat() if day else found.isoformat()[:7]
 
 
-def _back(start: date, count: int, unit: str) -> str | None:
-    """`count` units before `start`; a week back is a month's precision, as no note counts them to the day."""
+def _back(start: date, number: Decimal, unit: str) -> str | None:
+    """`number` units before `start`; a week back is a month's precision, as no note counts them to the day."""
+    count = int(number)
+    if count != number:
+        return None
     try:
         if unit == "day":
             return (start - timedelta(days=count)).isoformat()

@@ -207,6 +207,8 @@ class Normalizer:
 
 
 def _all(mention: Mention, label: ModifierLabel) -> list[Modifier]:
+    if not mention.modifiers:
+        return []
     return [modifier for modifier in mention.modifiers if modifier.label == label]
 
 

@@ -141,7 +141,11 @@ class Frequencies:
         if found is None or unit is None:
             return None
         low, high = read_number(found["low"]), read_number(found["high"]) if found["high"] else None
-        if low is None or low < 1 or low % 1 or (found["high"] and (high is None or high <= low or high % 1)):
+        if (
+            low is None
+            or not _is_count(low)
+            or (found["high"] and (high is None or high <= low or not _is_count(high)))
+        ):
             return None
         return Timing(
             frequency=int(low), frequency_max=int(high) if high is not None else None, period=Decimal(1), unit=unit
@@ -152,6 +156,10 @@ class Frequencies:
         found = [self.days.find(word) for word in _DAY_JOINTS.sub(" ", phrase).split()]
         days = tuple(day for day in DAYS if day in found)
         return Timing(days=days) if days and None not in found else None
+
+
+def _is_count(number: Decimal) -> bool:
+    return 1 <= number <= 100 and number == int(number)
 
 
 def load_frequencies(directory: Path | None, units: Units) -> Frequencies:

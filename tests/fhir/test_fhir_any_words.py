@@ -15,7 +15,16 @@ WORDS = (
     *("25-50 mg", "1", "one to two", "1/2 tablet", "6 mL an hour", "tablet", "patch", "IV", "p.o.", "daily"),
     *("b.i.d.", "q4-6h", "prn pain", "p.r.n.", "every Monday", "once", "with meals", "for 10 days"),
     *("x 2 weeks", "4 to 6 weeks", "mg", "0", "-1", "1,000", "½", "99999999999999999999", "0.0000", "a\x07b"),
-    *("é", "0 times a day", "0 days", "q0h", "0 tablets"),
+    *(
+        "é",
+        "0 times a day",
+        "0 days",
+        "q0h",
+        "0 tablets",
+        "9999999999999999999999999999999999999999 times a day",
+        "9999999999999999999999999999999999 days ago",
+        "half a year ago",
+    ),
 )
 SECTIONS = (None, "past_history", "family_history", "problem_list", "discharge_medications", "labs")
 TIMES = (None, "2011", "2011-03-05", "2011-03-05T08:30:00Z", "2011-03-05T08:30:00", "0001-01-01")
