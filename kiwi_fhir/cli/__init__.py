@@ -21,9 +21,6 @@ def main() -> None:
             raise
         _say(str(error))
         sys.exit(error.exit_code)
-    except KeyboardInterrupt:
-        _say("Interrupted: what was finished is kept; go on with --resume.")
-        sys.exit(FAILED)
     except OSError as error:
         if debug:
             raise

@@ -15,6 +15,7 @@ from rich.console import Console
 from rich.table import Table
 
 from kiwi_fhir.config import Config
+from kiwi_fhir.errors import KiwiError
 
 _PLAIN_SECONDS = 30.0
 
@@ -44,8 +45,11 @@ def run_pipeline(
         run = prepare(kind, inputs, output, config, resume=resume, replace=replace)
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _interrupt)
-    with _progress(console):
-        report = execute(run, options)
+    try:
+        with _progress(console):
+            report = execute(run, options)
+    except KeyboardInterrupt:
+        raise KiwiError(f"Interrupted: what was finished is in {output}; go on with --resume.") from None
     print_report(report, output, console)
     return report
 
