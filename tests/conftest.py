@@ -8,6 +8,17 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parent / "benchmarks"))
 
 
+def pytest_addoption(parser):
+    parser.addoption(
+        "--update-golden", action="store_true", help="write golden files anew; read them before you commit"
+    )
+
+
+@pytest.fixture
+def update_golden(request):
+    return request.config.getoption("--update-golden")
+
+
 @pytest.fixture(scope="session")
 def synthetic_note():
     """`synthetic_note(seed, characters)` is a note of the benchmarks' generator."""

@@ -49,7 +49,7 @@ def train_model(
     settings = Recipe(**{key: value for key, value in recipe.items() if value is not None})
     texts = [*read_texts(adapt), *(document.note.text for document in training)] if adapt else []
     with _Display() as display:
-        model, _, metrics = train(
+        model, followed, metrics = train(
             training,
             [documents[name_] for name_ in dev_notes],
             settings,
@@ -57,7 +57,7 @@ def train_model(
             device=choose_device(device),
             report=display.report,
         )
-    save(output, model, settings, metrics, name=name, version=version)
+    save(output, model, followed, metrics, name=name, version=version)
     sys.stderr.write(f"kiwi-fhir: model written to {output}.\n")
 
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import random
+import sys
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
@@ -72,17 +73,19 @@ def train(
     texts: Sequence[str] = (),
     device: torch.device,
     report: Report,
-) -> tuple[JointModel, Any, dict[str, Any]]:
+) -> tuple[JointModel, Recipe, dict[str, Any]]:
     """Train a joint model on `documents`.
 
     With `texts` the base is adapted to them first. With `dev` the epoch with the best mean of the exact F1 of
     mentions, modifiers and links there is kept, and training stops after `recipe.patience` epochs without a better
     one. `report(stage, step, steps, loss)` is called after every step. Returns the model on the CPU (its adapter not
-    yet merged), its tokenizer and the metrics. The same seed on the same machine gives the same weights.
+    yet merged), the recipe as it was followed (the window fits the base's positions) and the metrics. The same seed on
+    the same machine gives the same weights.
     """
     torch.manual_seed(recipe.seed)
     shuffle = random.Random(recipe.seed)
     encoder, tokenizer = load_base(recipe.base)
+    recipe = replace(recipe, window=min(recipe.window, _positions(encoder)))
     hidden = encoder.config.hidden_size
     if recipe.rank:
         encoder = attach_lora(encoder, recipe.rank)
@@ -102,7 +105,13 @@ def train(
         torch.manual_seed(recipe.seed)  # so that the task starts alike after any adaptation
     model = JointModel(encoder, Heads(hidden)).to(device)
     metrics |= _fit(model, tokenizer, documents, dev, recipe, shuffle, device, report)
-    return model.cpu().eval(), tokenizer, metrics
+    return model.cpu().eval(), recipe, metrics
+
+
+def _positions(encoder: Any) -> int:
+    """How many pieces the encoder reads at once; RoBERTa's first two positions are for padding."""
+    known = getattr(encoder.config, "max_position_embeddings", None)
+    return int(known) - 2 if known else sys.maxsize
 
 
 def _fit(

@@ -6,6 +6,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
+from fhir.resources.R4B.bundle import Bundle as R4BBundle
 from typer.testing import CliRunner
 
 from kiwi_fhir import __version__
@@ -99,6 +100,9 @@ def test_demo(tmp_path):
     assert page.outside == []
     first = next((tmp_path / "demo" / "brat").rglob("*.txt")).read_text(encoding="utf-8")
     assert " ".join(first.split()[:8]) in " ".join("".join(page.text).split())
+    for path in (tmp_path / "demo" / "bundles").iterdir():
+        for line in path.read_text(encoding="utf-8").splitlines():
+            R4BBundle.model_validate_json(line)
     checked = CliRunner().invoke(app, ["validate", str(tmp_path / "demo" / "bundles")])
     assert checked.exit_code == 0, checked.output
     call("demo", "-o", tmp_path / "demo")

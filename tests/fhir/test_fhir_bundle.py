@@ -7,6 +7,7 @@ from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
 
+import orjson
 import pytest
 from conftest import MODEL, RECORDED
 from written_documents import write
@@ -49,8 +50,12 @@ def with_note(**fields):
     return replace(VISIT, note=replace(VISIT.note, **fields))
 
 
-def test_the_golden_bundle(bundle_of):
+def test_the_golden_bundle(bundle_of, update_golden):
     """The file was read by eye; a change of it is a change of what receivers get."""
+    if update_golden:
+        option = orjson.OPT_INDENT_2 | orjson.OPT_SORT_KEYS | orjson.OPT_APPEND_NEWLINE
+        pretty = orjson.dumps(bundle_of(VISIT), default=lambda number: orjson.Fragment(str(number)), option=option)
+        (GOLDEN / "visit.bundle.json").write_bytes(pretty)
     assert bundle_of(VISIT) == json.loads((GOLDEN / "visit.bundle.json").read_text(), parse_float=Decimal)
 
 

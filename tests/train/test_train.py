@@ -5,6 +5,8 @@ import json
 import pytest
 import torch
 from safetensors.torch import load_file
+from tokenizers import ByteLevelBPETokenizer
+from transformers import RobertaConfig, RobertaModel, RobertaTokenizerFast
 from typer.testing import CliRunner
 
 from kiwi_fhir.brat import format_ann, read_folder
@@ -58,7 +60,7 @@ SMALL = Recipe(rank=8, epochs=6, learning_rate=3e-3, batch=2)
 
 def fit(documents, dev=(), recipe=SMALL, **more):
     losses = []
-    model, tokenizer, metrics = train(
+    model, recipe, metrics = train(
         documents,
         dev,
         recipe,
@@ -66,7 +68,7 @@ def fit(documents, dev=(), recipe=SMALL, **more):
         report=lambda stage, step, steps, value: losses.append((stage, value)),
         **more,
     )
-    return model, tokenizer, metrics, losses
+    return model, recipe, metrics, losses
 
 
 def test_examples_label_whole_words_and_know_the_links():
@@ -136,6 +138,26 @@ def test_the_command_writes_a_folder_that_extracts(corpus, tmp_path):
     extractor = load(str(tmp_path / "model"), device="cpu")
     (found,) = extractor.predict([document("n", 0).note])
     assert {mention.label for mention in found.mentions} & {"problem", "drug"}
+
+
+def test_any_encoder_can_be_the_base(corpus, tmp_path):
+    """A RoBERTa of no size with a byte-level BPE of its own, no token types, and fewer positions than a window."""
+    texts = [read.note.text for read in read_folder(corpus)]
+    special = ["<s>", "<pad>", "</s>", "<unk>", "<mask>"]
+    pieces = ByteLevelBPETokenizer()
+    pieces.train_from_iterator(texts, vocab_size=400, special_tokens=special)
+    pieces.save_model(str(tmp_path))
+    tokenizer = RobertaTokenizerFast.from_pretrained(str(tmp_path))
+    shape = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 64}
+    config = RobertaConfig(vocab_size=len(tokenizer), max_position_embeddings=66, **shape)
+    tokenizer.save_pretrained(tmp_path / "base")
+    RobertaModel(config).save_pretrained(tmp_path / "base")
+    command = ["train", str(corpus), "-o", str(tmp_path / "model"), "--base", str(tmp_path / "base")]
+    result = CliRunner().invoke(app, [*command, "--epochs", "1", "--rank", "2", "--device", "cpu"])
+    assert result.exit_code == 0, result.exception
+    assert json.loads((tmp_path / "model" / "config.json").read_text())["window"] == 64
+    note = Note("n", " ".join(texts))
+    assert load(str(tmp_path / "model"), device="cpu").count_windows(note) > len(note.text.split()) / 64
 
 
 def test_full_fine_tuning_writes_the_whole_encoder(corpus, tmp_path):
