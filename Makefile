@@ -23,6 +23,7 @@ check: $(DEV_STAMP)
 bench: $(DEV_STAMP)
 	HF_HUB_OFFLINE=1 $(BIN)/python tests/benchmarks/model_speed.py
 	HF_HUB_OFFLINE=1 $(BIN)/python tests/benchmarks/rest_speed.py
+	HF_HUB_OFFLINE=1 $(BIN)/python tests/benchmarks/facts_to_bundle.py
 	HF_HUB_OFFLINE=1 $(BIN)/python tests/benchmarks/memory.py
 
 $(STAMP): pyproject.toml

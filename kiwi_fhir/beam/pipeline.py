@@ -65,30 +65,34 @@ def prepare(
     `resume` goes on with the run that the output holds, `replace` removes it. Raises UsageError (and its kinds) for a
     call that can't work.
     """
-    if kind not in SOURCES:
-        raise UsageError(f"The source '{kind}' is unknown: use {', '.join(SOURCES)}.")
     for sink in config.sinks:
         if sink not in SINKS:
             raise UsageError(f"The sink '{sink}' is unknown: use {', '.join(SINKS)}.")
-    source = SOURCES[kind](files_for(inputs), config.tables)
-    paths = source.files(inputs)
-    store = store_for(output)
-    done = list(entries(store))
-    if done and replace:
-        for entry in done:
-            remove_entry(store, entry)
-    elif done and not resume:
-        raise UsageError(f"{output} holds a run already: add --resume to go on with it, or name another folder.")
-    remove_leftovers(store)
-    mapper = DocumentMapper(config)
+    source, paths = open_source(kind, inputs, config)
     versions = {
         "program": __version__,
-        "model": mapper.model,
+        "model": DocumentMapper(config).model,
         "mappings": tables_fingerprint(config.tables),
         "source": kind,
     }
+    store = store_for(output)
+    done = list(entries(store))
+    if done and not (resume or replace):
+        raise UsageError(f"{output} holds a run already: add --resume to go on with it, or name another folder.")
+    if replace:
+        for entry in done:
+            remove_entry(store, entry)
+    remove_leftovers(store)
     planned = plan_inputs(paths, one_note_each=kind == "text", shard_notes=config.shard_notes)
     return Run(source, tuple(planned), store, config, versions)
+
+
+def open_source(kind: str, inputs: Sequence[str], config: Config) -> tuple[Source, list[str]]:
+    """The source of this kind and its files, looked at. Raises UsageError for what is not there or not of the kind."""
+    if kind not in SOURCES:
+        raise UsageError(f"The source '{kind}' is unknown: use {', '.join(SOURCES)}.")
+    source = SOURCES[kind](files_for(inputs), config.tables)
+    return source, source.files(inputs)
 
 
 def build(pipeline: beam.Pipeline, run: Run, *, spread: bool) -> beam.PCollection[Entry]:

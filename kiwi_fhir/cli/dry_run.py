@@ -10,11 +10,10 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from kiwi_fhir.beam.files import files_for
+from kiwi_fhir.beam.pipeline import open_source
 from kiwi_fhir.config import Config
-from kiwi_fhir.errors import InputError, UsageError
+from kiwi_fhir.errors import InputError
 from kiwi_fhir.extract import load
-from kiwi_fhir.notes import SOURCES
 from kiwi_fhir.types import Note
 
 _SAMPLE_NOTES = 16
@@ -24,12 +23,9 @@ _SAMPLE_CHARACTERS = 60_000
 def estimate(kind: str, inputs: Sequence[str], config: Config, console: Console) -> dict[str, Any]:
     """Read all notes, count them and their windows, and time the model on the first ones; nothing is written.
 
-    Raises UsageError for an unknown source; a file that breaks off is named, and the counts are of what came before.
+    Raises UsageError for an unknown source, and InputError, after the counts, for a file that breaks off.
     """
-    if kind not in SOURCES:
-        raise UsageError(f"The source '{kind}' is unknown: use {', '.join(SOURCES)}.")
-    source = SOURCES[kind](files_for(inputs), config.tables)
-    paths = source.files(inputs)
+    source, paths = open_source(kind, inputs, config)
     extractor = load(config.model, threads=config.threads, device=config.device, tables=config.tables)
     counts: Counter[str] = Counter(notes=0, failed=0, characters=0, windows=0)
     sample: list[Note] = []

@@ -21,6 +21,7 @@ from pathlib import Path
 import torch
 from synthetic import note_text
 from transformers import AutoModelForSequenceClassification, AutoModelForTokenClassification, pipeline
+from transformers.utils import logging
 
 from kiwi_fhir.extract import DEFAULT_MODEL, model_folder
 from kiwi_fhir.extract.base import DEFAULT_BASE, base_path, load_base
@@ -110,6 +111,7 @@ def main() -> None:
     parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
 
+    logging.set_verbosity_error()  # new heads are meant to be new
     notes = [Note(str(seed), note_text(seed)) for seed in range(arguments.notes)]
     rows = []
     documents: list[Document] = []
