@@ -17,11 +17,11 @@ from kiwi_fhir.config import Config
 from kiwi_fhir.write.shards import BUNDLES, PAGES
 
 _TYPES = {
-    "Condition": "Condition",
-    "Observation": "Observation",
-    "MedicationStatement": "Medication\nStatement",
-    "Procedure": "Procedure",
-    "FamilyMemberHistory": "FamilyMember\nHistory",
+    "Condition": "problems",
+    "Observation": "tests",
+    "MedicationStatement": "drugs",
+    "Procedure": "treatments",
+    "FamilyMemberHistory": "family",
 }
 
 
@@ -31,7 +31,7 @@ def run_demo(output: Path) -> None:
         config = Config(sinks=("ndjson", "brat", "html"))
         run_pipeline("document-reference", [str(notes)], str(output), config, [], replace=True)
         titles = [_title(orjson.loads(line)) for line in notes.read_bytes().splitlines() if line.strip()]
-    table = Table(title="What the notes became", title_justify="left", box=SIMPLE_HEAD, padding=0, pad_edge=False)
+    table = Table(title="Resources", title_justify="left", box=SIMPLE_HEAD, padding=0, pad_edge=False)
     table.add_column("note", no_wrap=True)
     for heading in _TYPES.values():
         table.add_column(heading, justify="right", no_wrap=True)

@@ -99,13 +99,16 @@ class Normalizer:
     def _test(self, text: str, mention: Mention, note_date: date | None) -> Fact:
         words = _words(text, mention.span)
         pressure = self._tests.is_blood_pressure(words)
+        measured = _all(mention, "labvalue")
+        normal = [modifier for modifier in measured[1:] if self._is_range_beside_a_value(text, modifier)]
         values = tuple(
             self._values.read(modifier, _words(text, modifier.span), blood_pressure=pressure)
-            for modifier in _all(mention, "labvalue")
+            for modifier in measured
+            if modifier not in normal
         )
         ranges = tuple(
             self._values.reference_range(modifier, _words(text, modifier.span))
-            for modifier in _all(mention, "reference_range")
+            for modifier in (*_all(mention, "reference_range"), *normal)
         )
         negations = [
             self._assertions.negation_kind(_words(text, modifier.span)) for modifier in _all(mention, "negation")
@@ -124,6 +127,16 @@ class Normalizer:
             category=self._tests.category(words),
             negative_finding=bool(negations) and not values and negative,
         )
+
+    def _is_range_beside_a_value(self, text: str, modifier: Modifier) -> bool:
+        """Whether a test's second value is its normal range: "133 mmol/L (135-145)".
+
+        The corpus that the default model learned from has no reference ranges, so it takes them for values.
+        """
+        start = modifier.span.start
+        opened = text[max(0, start - 2) : start].rstrip().endswith(("(", "[")) or text[start] in "(["
+        interval = self._values.reference_range(modifier, _words(text, modifier.span)).interval if opened else None
+        return interval is not None and interval.low is not None and interval.high is not None
 
     def _drug(self, text: str, mention: Mention, note_date: date | None, reasons: dict[Span, str]) -> Fact:
         dosages, forms, timed = self._dosages.read(text, mention, reasons)

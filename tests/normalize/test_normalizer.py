@@ -301,3 +301,19 @@ def test_any_words_of_any_allowed_modifier_are_survived():
             linked = tuple(Modifier(kind, Span(2, 2 + len(words))) for kind in sorted(modifiers))
             (found,) = NORMALIZER.facts(Document(note, (Mention(label, Span(0, 1), linked),), "test"))
             assert found.text == "X"
+
+
+@pytest.mark.parametrize(
+    ("text", "labvalues", "values", "ranges"),
+    [
+        ("Sodium 133 mmol/L (135-145).", ["133 mmol/L", "135-145"], ["133 mmol/L"], ["135-145"]),
+        ("Sodium 133 [ 135 - 145 ].", ["133", "[ 135 - 145 ]"], ["133"], ["[ 135 - 145 ]"]),
+        ("Sodium 133, then 135-145.", ["133", "135-145"], ["133", "135-145"], []),
+        ("Sodium (135-145).", ["135-145"], ["135-145"], []),
+        ("Sodium 133 (121 before).", ["133", "121"], ["133", "121"], []),
+    ],
+)
+def test_a_bracketed_range_beside_a_value_is_the_normal_range(text, labvalues, values, ranges):
+    (fact,) = Normalizer().facts(write(text, ("test", "Sodium", {"labvalue": labvalues})))
+    assert [value.text for value in fact.values] == values
+    assert [found.text for found in fact.reference_ranges] == ranges
