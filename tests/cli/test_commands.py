@@ -9,6 +9,7 @@ import pytest
 from fhir.resources.R4B.bundle import Bundle as R4BBundle
 from typer.testing import CliRunner
 
+import kiwi_fhir
 from kiwi_fhir import __version__
 from kiwi_fhir.cli.commands import app
 
@@ -127,3 +128,16 @@ def test_the_readme_names_every_command_and_the_help_says_the_same():
     options = set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", text))
     known = " ".join(call(command, "--help") for command in sorted(commands))
     assert {option for option in options if option not in known} <= {"--help"}
+
+
+def test_the_demo_table_runs_too(tmp_path):
+    table = Path(kiwi_fhir.__file__).parent / "demo" / "NOTEEVENTS.csv"
+    call("run", "--source", "mimic-iii", "--input", table, "--output", tmp_path / "out", "--device", "cpu")
+    report = json.loads((tmp_path / "out" / "run.json").read_text())
+    assert report["notes"]["dropped"] == 1
+    assert report["notes"]["out"] == report["notes"]["in"] == 10
+    bundles = (tmp_path / "out" / "bundles" / "00000-NOTEEVENTS-00000.ndjson").read_text().splitlines()
+    subjects = {entry["resource"]["subject"]["reference"] for entry in json.loads(bundles[0])["entry"][:3]}
+    assert len(bundles) == 10
+    assert len(subjects) == 1
+    assert subjects.pop().startswith("Patient/")
