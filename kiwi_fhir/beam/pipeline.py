@@ -206,6 +206,12 @@ def finish(
     return report
 
 
+def read_report(run: Run) -> dict[str, Any]:
+    """The report that `execute` wrote, also where it raised afterwards."""
+    report: dict[str, Any] = orjson.loads(run.store.read(REPORT) or b"{}")
+    return report
+
+
 def _current(run: Run, *, complete: bool) -> Iterator[Entry]:
     """The entries of this run. After a complete run others are removed: their notes are gone from the input."""
     keys = {item.key for item in run.inputs}

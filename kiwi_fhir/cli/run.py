@@ -35,7 +35,7 @@ def run_pipeline(
     console = Console(stderr=True)
     quiet_libraries()
     with console.status("Starting") if console.is_terminal else _nothing():
-        from kiwi_fhir.beam.pipeline import execute, options_of, prepare
+        from kiwi_fhir.beam.pipeline import execute, options_of, prepare, read_report
 
         if dry_run:
             from kiwi_fhir.cli.dry_run import estimate
@@ -43,24 +43,34 @@ def run_pipeline(
             return estimate(kind, inputs, config, console)
         options = options_of(beam_options)
         run = prepare(kind, inputs, output, config, resume=resume, replace=replace)
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, _interrupt)
     try:
-        with _progress(console):
+        with _interruptible(), _progress(console):
             report = execute(run, options)
     except KeyboardInterrupt:
         raise KiwiError(f"Interrupted: what was finished is in {output}; go on with --resume.") from None
+    except KiwiError:
+        print_report(read_report(run), output, console)
+        raise
     print_report(report, output, console)
     return report
 
 
-def _interrupt(*_: Any) -> None:
+@contextmanager
+def _interruptible() -> Iterator[None]:
     """SIGTERM ends a run as Ctrl-C does: with its report. The runner may swallow the exception, so it is kept too."""
     from kiwi_fhir.beam import progress
 
-    interrupt = KeyboardInterrupt()
-    progress.note(interrupt)
-    raise interrupt
+    def interrupt(*_: Any) -> None:
+        error = KeyboardInterrupt()
+        progress.note(error)
+        raise error
+
+    earlier = {number: signal.signal(number, interrupt) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in earlier.items():
+            signal.signal(number, handler)
 
 
 def quiet_libraries() -> None:

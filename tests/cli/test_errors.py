@@ -100,7 +100,8 @@ def test_bad_notes_are_failures_and_the_rest_is_written(monkeypatch, capsys, tmp
     options = ["--source", "document-reference", "--input", path, "--output", out, "--device", "cpu"]
     code, said = call(monkeypatch, capsys, "run", *options)
     assert code == 3
-    assert "4 of 8" in said
+    assert "8 in, 4 out, 4 failed" in said
+    assert said.splitlines()[-1].startswith("kiwi-fhir: 4 of 8 notes failed")
     report = report_of(out)
     assert report["notes"] == {"in": 8, "out": 4, "failed": 4, "dropped": 0, "empty": 1, "without_patient": 1}
     failures = [json.loads(line) for line in (out / "failures.ndjson").read_text().splitlines()]
