@@ -18,7 +18,7 @@ from kiwi_fhir.extract.segment import Segments
 SHAPES = ("lower", "title", "upper", "digit", "mark", "mixed")
 #: A word keeps at most this many pieces (a base64 blob is one word); the word itself stays covered.
 MAX_WORD_PIECES = 24
-_CACHE_WORDS = 200_000
+_CACHE_WORDS = 50_000
 
 
 @dataclass(frozen=True, slots=True)
