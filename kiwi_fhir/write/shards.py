@@ -90,8 +90,12 @@ def write_shard(store: Store, shard: Shard[Result], sinks: Sequence[str], finger
     if "ndjson" in sinks:
         put(f"{BUNDLES}/{shard.key}.ndjson", (result.bundle + b"\n" for result in shard.items))
     if "brat" in sinks:
+        seen: Counter[str] = Counter()
         for result in shard.items:
             name = file_name(result.document.note.id)
+            seen[name] += 1
+            if seen[name] > 1:  # an id that the input has twice must not cost a note its file
+                name = f"{name}~{seen[name]}"
             put(f"{BRAT}/{shard.key}/{name}.txt", [result.document.note.text.encode()])
             put(f"{BRAT}/{shard.key}/{name}.ann", [format_ann(result.document).encode()])
     if "html" in sinks:

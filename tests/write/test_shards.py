@@ -61,6 +61,13 @@ def test_files(store, tmp_path):
     assert [json.loads(line)["error"] for line in lines] == ["invalid-base64", "x"]
 
 
+def test_two_notes_with_one_id_keep_a_file_each(store, tmp_path):
+    twice = Shard("k", (SHARD.items[0], SHARD.items[0]), (), "d", last=True)
+    write_shard(store, twice, ["brat"], "fp")
+    assert len(list((tmp_path / "brat" / "k").glob("*.txt"))) == 2
+    assert is_done(store, twice, "fp")
+
+
 def test_a_shard_that_is_written_again_leaves_nothing_of_the_first(store, tmp_path):
     write_shard(store, SHARD, ["ndjson", "brat"], "fp")
     write_shard(store, Shard(SHARD.key, (), (), "d2", last=True), ["ndjson"], "fp")
