@@ -59,11 +59,20 @@ class Span:
 
 @dataclass(frozen=True, slots=True)
 class Coding:
-    """A code of a system; a text without a code has neither system nor code."""
+    """A code of a system; a text without a code has neither system nor code.
+
+    Of a code that a mention was linked to, `method` says how (`table`, `abbreviation`, `exact`, `fuzzy`, `medcat`) and
+    `score` how well (0 to 1, where the method has one). `concept_id` and `domain` are OMOP's, where the vocabulary has
+    them.
+    """
 
     system: str | None
     code: str | None
     display: str
+    method: str | None = None
+    score: float | None = None
+    concept_id: int | None = None
+    domain: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
