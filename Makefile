@@ -18,12 +18,13 @@ check: $(DEV_STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	HF_HUB_OFFLINE=1 $(BIN)/pytest -m "not slow"
+	HF_HUB_OFFLINE=1 $(BIN)/pytest -rs -m "not slow"
 
 bench: $(DEV_STAMP)
 	HF_HUB_OFFLINE=1 $(BIN)/python tests/benchmarks/model_speed.py
 	HF_HUB_OFFLINE=1 $(BIN)/python tests/benchmarks/rest_speed.py
 	HF_HUB_OFFLINE=1 $(BIN)/python tests/benchmarks/facts_to_bundle.py
+	$(BIN)/python tests/benchmarks/terminology.py
 	HF_HUB_OFFLINE=1 $(BIN)/python tests/benchmarks/memory.py
 
 $(STAMP): pyproject.toml

@@ -11,45 +11,71 @@ from pathlib import Path
 from typing import Any
 
 from kiwi_fhir.errors import ConfigError, KiwiError
+from kiwi_fhir.overrides import is_profile, profiles
 
 #: FHIR R4's instant: to the second at least, always with an offset (hl7.org/fhir/R4/datatypes.html#instant).
 _INSTANT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)")
+
+#: User and password of a URL: they change no result, and no secret gets into a hash.
+_CREDENTIALS = re.compile(r"//[^/]*@")
 
 
 @dataclass(frozen=True, slots=True)
 class Config:
     """What a run may be told; every field is a key of the config file.
 
-    `threads` None is all processors of the process, `device` None the best there is. `mappings` is a folder of
-    mapping files that replace packaged ones. `shard_notes` notes of one input file make one shard of the output.
-    `max_failure_rate` is the share of notes (0 to 1) that may fail before the run does. `recorded` is the instant of
-    every Provenance; None is the model's release, so that a rerun of the same model writes the same bytes.
+    `threads` None is all processors of the process, `device` None the best there is. `mappings` is a
+    profile (`us-core`), a file of overrides, or a folder of mapping files. `shard_notes` notes of one input file make
+    one shard of the output. `max_failure_rate` is the share of notes (0 to 1) that may fail before the run does.
+    `terminology` is `default` (the names that the program ships), `none`, or the path of an Athena folder or of a CSV
+    of names; `fuzzy` also links names with a misspelled word; with `medcat` MedCAT links, on a CSV, or on its own
+    model pack, which takes `trust_pack` as a pack can run code.
+    `recorded` is the instant of every Provenance; None is the model's release, so that a rerun of the same model writes
+    the same bytes.
+    On a FHIR server `replace_versions` removes what an earlier model or mapping wrote for the same notes, `server_ids`
+    lets the server give the ids; each worker sends `parallel` notes at a time.
+    In an OMOP database `omop_create` makes the tables that are missing, `omop_notes` also writes NOTE rows, and
+    `omop_clinical` rows of the clinical tables; `omop_ids` is a CSV file (note, note_id, person_id) for notes whose
+    ids are no numbers.
     """
 
     model: str = "default"
     threads: int | None = None
     device: str | None = None
     mappings: str | None = None
+    terminology: str = "default"
+    fuzzy: bool = False
+    medcat: bool = False
+    trust_pack: bool = False
     sinks: tuple[str, ...] = ("ndjson",)
     shard_notes: int = 1000
     max_failure_rate: float = 0.1
     recorded: str | None = None
+    replace_versions: bool = False
+    server_ids: bool = False
+    parallel: int = 4
+    omop_create: bool = False
+    omop_notes: bool = False
+    omop_clinical: bool = False
+    omop_ids: str | None = None
 
     def __post_init__(self) -> None:
         """Raise ConfigError for a value that no run can use."""
         _check(self.threads is None or self.threads > 0, "threads", "a whole number from 1")
         _check(self.device in (None, "cpu", "cuda", "mps"), "device", "cpu, cuda or mps")
         _check(self.shard_notes > 0, "shard_notes", "a whole number from 1")
+        _check(self.parallel > 0, "parallel", "a whole number from 1")
         _check(0 <= self.max_failure_rate <= 1, "max_failure_rate", "a number from 0 to 1")
         _check(bool(self.sinks), "sinks", "a list with at least one sink")
         right = self.recorded is None or _INSTANT.fullmatch(self.recorded) is not None
         _check(right, "recorded", "a FHIR instant such as 2026-01-31T12:00:00Z")
         if self.mappings is not None:
-            _check(Path(self.mappings).is_dir(), "mappings", "an existing folder of mapping files")
+            known = is_profile(Path(self.mappings)) or Path(self.mappings).exists()
+            _check(known, "mappings", f"a profile ({', '.join(profiles())}), or an existing folder or file of mappings")
 
     @property
     def tables(self) -> Path | None:
-        """The folder of the user's own mapping files."""
+        """Where mapping files are changed or replaced: see overrides.py."""
         return Path(self.mappings) if self.mappings else None
 
     def with_options(self, **options: Any) -> Config:
@@ -62,8 +88,20 @@ class Config:
         Threads, device and the failure rate change no result and do not count.
         """
         own = asdict(self)
-        for key in ("threads", "device", "max_failure_rate", "mappings", "model"):
+        for key in (
+            "threads",
+            "device",
+            "max_failure_rate",
+            "parallel",
+            "mappings",
+            "model",
+            "terminology",
+            "trust_pack",
+            "omop_create",
+            "omop_ids",
+        ):
             del own[key]
+        own["sinks"] = [_CREDENTIALS.sub("//", sink) for sink in self.sinks]
         return hashlib.sha256(json.dumps([own, versions], sort_keys=True).encode()).hexdigest()
 
 
@@ -92,8 +130,8 @@ def read_config(path: Path) -> Config:
 def _fits(value: object, kind: str) -> bool:
     if kind.startswith("tuple"):
         return isinstance(value, list) and all(isinstance(item, str) for item in value)
-    if isinstance(value, bool):
-        return False
+    if isinstance(value, bool) or kind == "bool":
+        return isinstance(value, bool) and kind == "bool"
     kinds: dict[str, tuple[type, ...]] = {"str": (str,), "int": (int,), "float": (int, float)}
     return isinstance(value, kinds[kind.split(" ")[0]])
 

@@ -6,6 +6,7 @@ KiwiError              exit 1   anything that ends a run; the message is one sen
     MappingError       exit 2   a mapping file; names file, line and key
     ModelError         exit 2   a model folder that can't be loaded
   InputError           exit 1   an input file that breaks off or can't be read on; what came before is kept
+  Unavailable          exit 1   a server that is away or busy, and may be back: what was asked may be asked again
   TooManyFailures      exit 3   more notes failed than --max-failure-rate allows
   NoteError            -        one bad note; becomes a Failure and stops nothing else
 """
@@ -39,6 +40,17 @@ class ModelError(UsageError):
 
 class InputError(KiwiError):
     """An input file breaks off; the notes before the break are kept."""
+
+
+class Unavailable(KiwiError):
+    """A server is away or busy.
+
+    `status` is that of its answer, if there was one; `retry_after` the seconds that it wants us to wait.
+    """
+
+    def __init__(self, message: str, status: int | None = None, retry_after: float | None = None) -> None:
+        super().__init__(message)
+        self.status, self.retry_after = status, retry_after
 
 
 class TooManyFailures(KiwiError):

@@ -1,29 +1,21 @@
-"""Mapping files: found, read, checked, fingerprinted.
+"""Mapping files: read with their overrides, checked, fingerprinted.
 
-A table is a TOML file of `mappings/`. A file of the same name in a user's folder replaces the packaged one whole, so
-what is in effect is always one file that can be read from top to bottom.
+A table is a TOML file of `mappings/`. What a site may put in its place or change in it stands in overrides.py.
 """
 
 from __future__ import annotations
 
 import hashlib
-import re
-import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn, TypeAlias, Union
 
 from kiwi_fhir.errors import MappingError
+from kiwi_fhir.overrides import OVERRIDES, KeyPath, is_profile, merged, override_files, table_names, table_path
 
-_HERE = Path(__file__).parent
-_PART = r"(?:\"[^\"]*\"|'[^']*'|[A-Za-z0-9_-]+)"
-_KEYS = rf"{_PART}(?:\s*\.\s*{_PART})*"
-_HEADER = re.compile(rf"\s*(?P<open>\[\[?)\s*(?P<keys>{_KEYS})\s*\]")
-_ASSIGNMENT = re.compile(rf"\s*(?P<keys>{_KEYS})\s*=")
-_AT_LINE = re.compile(r"\s*\(at line (\d+), column \d+\)")
+__all__ = ["ListOf", "MapOf", "OneOf", "Schema", "check_sections", "fingerprint", "load_table", "refuse", "table_path"]
 
-KeyPath: TypeAlias = tuple[str | int, ...]
 #: What a value must be: `str`, `int`, `bool` or `float`; OneOf, ListOf or MapOf; or a dict of the keys of a table,
 #: where `key?` may be missing.
 Schema: TypeAlias = Union[type, "OneOf", "ListOf", "MapOf", Mapping[str, "Schema"]]
@@ -53,42 +45,40 @@ class MapOf:
 
 
 def load_table(name: str, directory: Path | None = None, schema: Schema | None = None) -> dict[str, Any]:
-    """The table `name` (`severity` for severity.toml), of `directory` if it holds one, else the packaged one.
+    """The table `name` (`severity` for severity.toml) with the overrides of `directory`, the value of `--mappings`.
 
-    Raises MappingError naming file and line when the file is missing, is no TOML, or does not fit `schema`.
+    Raises MappingError naming file, line and key (those of the override where the fault is there) when a file is
+    missing, is no TOML, or what comes out does not fit `schema`.
     """
-    path = table_path(name, directory)
-    try:
-        text = path.read_text(encoding="utf-8")
-    except FileNotFoundError as error:
-        raise MappingError(f"The mapping file '{path}' does not exist.") from error
-    except UnicodeDecodeError as error:
-        raise MappingError(f"The mapping file '{path}' is not UTF-8: save it as UTF-8.") from error
-    try:
-        table = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        line = _AT_LINE.search(str(error))
-        where = f"line {line[1]}" if line else f"line {len(text.rstrip().splitlines())}"
-        raise MappingError(f"{path}, {where}: {_AT_LINE.sub('', str(error))}.") from error
+    found = merged(name, directory)
     if schema is not None:
-        for key_path, problem in _problems(table, schema, ()):
-            _fail(path, text, key_path, problem)
-    return table
+        for key_path, problem in _problems(found.table, schema, ()):
+            found.place(key_path).fail(problem)
+    return found.table
 
 
-def refuse(name: str, key: str, problem: str, directory: Path | None = None) -> NoReturn:
+def refuse(
+    name: str, key: str | KeyPath, problem: str, directory: Path | None = None, *others: str | KeyPath
+) -> NoReturn:
     """Raise MappingError about `key` (dotted: `mild.code`) of the table, as the schema check does, naming its line.
 
-    For rules that a schema can't say: a word that stands in two places, a knob whose value is not supported yet.
+    For rules that a schema can't say: a word that stands in two places, a knob whose value is not supported yet. Of
+    `key` and `others`, the keys that together are wrong, the one that an override changed is named.
     """
-    path = table_path(name, directory)
-    _fail(path, path.read_text(encoding="utf-8"), tuple(key.split(".")), problem)
+    found = merged(name, directory)
+    paths = [_key_path(found.table, one) if isinstance(one, str) else one for one in (key, *others)]
+    changed = (found.changed(path) for path in paths)
+    (next((place for place in changed if place is not None), None) or found.place(paths[0])).fail(problem)
 
 
-def table_path(name: str, directory: Path | None = None) -> Path:
-    """The file that is in effect for `name`; it need not exist."""
-    own = directory / f"{name}.toml" if directory is not None else None
-    return own if own is not None and own.is_file() else _packaged() / f"{name}.toml"
+def check_sections(name: str, lists: Mapping[str, Sequence[str]], directory: Path | None = None) -> None:
+    """Refuse a kind of section that sections.toml does not have; `lists` is kinds by the (dotted) key of their list."""
+    known = load_table("sections", directory)
+    for key, kinds in lists.items():
+        for index, kind in enumerate(kinds):
+            if kind not in known:
+                problem = f"'{kind}' is no kind of section; known are {', '.join(known)}"
+                refuse(name, (*key.split("."), index), problem, directory)
 
 
 def fingerprint(directory: Path | None = None) -> str:
@@ -96,26 +86,30 @@ def fingerprint(directory: Path | None = None) -> str:
 
     Raises MappingError for a file of `directory` that would replace no packaged one: it would be passed over silently.
     """
-    names = sorted(path.stem for path in _packaged().glob("*.toml"))
-    for own in sorted(directory.glob("*.toml")) if directory is not None else ():
-        if own.stem not in names:
-            raise MappingError(f"'{own}' replaces no mapping file; known are {', '.join(f'{n}.toml' for n in names)}.")
+    names = table_names()
+    folder = directory is not None and not is_profile(directory) and directory.is_dir()
+    for own in sorted(directory.glob("*.toml")) if directory is not None and folder else ():
+        if own.stem not in (*names, OVERRIDES):
+            known = ", ".join(f"{name}.toml" for name in (*names, OVERRIDES))
+            raise MappingError(f"'{own}' replaces no mapping file; known are {known}.")
+    files = [(name, table_path(name, directory)) for name in names]
+    files += [(OVERRIDES, file.path) for file in override_files(directory)]
     digest = hashlib.sha256()
-    for name in names:
-        content = table_path(name, directory).read_bytes()
+    for name, path in files:
+        content = path.read_bytes()
         digest.update(f"{name} {len(content)}\n".encode())
         digest.update(content)
     return digest.hexdigest()
 
 
-def _packaged() -> Path:
-    installed = _HERE / "mappings"  # in a wheel; a checkout has them beside the package
-    return installed if installed.is_dir() else _HERE.parent / "mappings"
-
-
-def _fail(path: Path, text: str, key_path: KeyPath, problem: str) -> NoReturn:
-    name = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in key_path).lstrip(".")
-    raise MappingError(f"{path}, line {_line_of(text, key_path)}: key '{name}': {problem}.")
+def _key_path(table: Mapping[str, Any], key: str) -> KeyPath:
+    """A dotted key as its parts; the keys of `table` may hold dots themselves (`codes.E11.9`)."""
+    if not key:
+        return ()
+    whole = (name for name in table if key == name or key.startswith(f"{name}."))
+    name = max(whole, key=len, default=key.partition(".")[0])
+    below = table.get(name)
+    return (name, *_key_path(below if isinstance(below, dict) else {}, key[len(name) + 1 :]))
 
 
 def _problems(value: object, schema: Schema, path: KeyPath) -> Iterator[tuple[KeyPath, str]]:
@@ -156,33 +150,3 @@ def _kind(value: object) -> str:
 
 def _show(value: object) -> str:
     return f"'{value}'" if isinstance(value, str) else _kind(value)
-
-
-def _line_of(text: str, wanted: KeyPath) -> int:
-    """The line (from 1) of the key, or of the nearest key above it that stands on a line of its own."""
-    found: dict[KeyPath, int] = {(): 1}
-    prefix: KeyPath = ()
-    counts: dict[KeyPath, int] = {}
-    inside = ""  # the mark of the multi-line string that the line is in
-    for number, line in enumerate(text.splitlines(), start=1):
-        if not inside:
-            if header := _HEADER.match(line):
-                prefix = _split(header["keys"])
-                if header["open"] == "[[":
-                    counts[prefix] = counts.get(prefix, -1) + 1
-                    found.setdefault(prefix, number)
-                    prefix = (*prefix, counts[prefix])
-                found.setdefault(prefix, number)
-            elif assignment := _ASSIGNMENT.match(line):
-                found.setdefault(prefix + _split(assignment["keys"]), number)
-        for mark in ('"""', "'''"):
-            if inside in ("", mark) and line.count(mark) % 2:
-                inside = "" if inside else mark
-    for length in range(len(wanted), -1, -1):
-        if wanted[:length] in found:
-            return found[wanted[:length]]
-    return 1
-
-
-def _split(keys: str) -> KeyPath:
-    return tuple(part.strip("\"'") for part in re.findall(_PART, keys))

@@ -6,6 +6,7 @@ made ready for a standard. Spans count Unicode code points of the untouched text
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Generic, Literal, TypeVar, get_args
@@ -81,20 +82,22 @@ class Modifier:
 
     `score` is the tagger's probability of the span, `link` the linker's probability that it belongs to the mention
     that holds it (1.0 for gold and for modifiers that no mention holds). One modifier stands in several mentions when
-    it qualifies several.
+    it qualifies several. `rule` says that a rule of mappings/context.toml found it: then both scores mean nothing.
     """
 
     label: ModifierLabel
     span: Span
     score: float = 1.0
     link: float = 1.0
+    rule: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Mention:
     """A problem, test, drug or treatment in the text, with the modifiers that qualify it (in text order).
 
-    `section` is the kind of section that it stands in, a key of mappings/sections.toml, or None.
+    `section` is the kind of section that it stands in, a key of mappings/sections.toml, or None. `rule` says that no
+    model found it but a rule of mappings/ ("NKDA"): then `score` means nothing.
     """
 
     label: MentionLabel
@@ -102,6 +105,7 @@ class Mention:
     modifiers: tuple[Modifier, ...] = ()
     score: float = 1.0
     section: str | None = None
+    rule: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,6 +154,19 @@ class Failure:
     kept: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class NoteRows:
+    """What a note becomes in an OMOP database: rows by table, each in the order of its columns, the row's id first.
+
+    `prefix` begins the nlp_system of this program and model, whatever their versions.
+    """
+
+    note_id: int
+    person_id: int | None
+    prefix: str
+    tables: Mapping[str, tuple[tuple[object, ...], ...]]
+
+
 ItemT = TypeVar("ItemT")
 
 
@@ -172,11 +189,15 @@ class Shard(Generic[ItemT]):
 
 @dataclass(frozen=True, slots=True)
 class Term:
-    """The words of a modifier, and the code that a mapping file gives them (None: they stay words)."""
+    """The words of a modifier, and the code that a mapping file gives them (None: they stay words).
+
+    `laterality` is of a body site: left, right or both, of FHIR's bodysite-laterality.
+    """
 
     modifier: Modifier
     text: str
     coding: Coding | None = None
+    laterality: Coding | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,10 +232,10 @@ class Ratio:
 
 @dataclass(frozen=True, slots=True)
 class BloodPressure:
-    """Systolic over diastolic, in mmHg."""
+    """Systolic over diastolic, in mmHg; each a number or a range ("110s/70s")."""
 
-    systolic: Quantity
-    diastolic: Quantity
+    systolic: Quantity | Interval
+    diastolic: Quantity | Interval
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,7 +243,7 @@ class LabValue:
     """One result of a test. `value` is None where the words could not be read as a number.
 
     `interpretation` is of v3-ObservationInterpretation (`NEG`, `H`). `is_scale` says that the words are a value of
-    a scale (negative, 2+) and not free text.
+    a scale (negative, 2+) and not free text. `remark` is what words right behind the value add ("1:160, speckled").
     """
 
     modifier: Modifier
@@ -230,6 +251,7 @@ class LabValue:
     value: Quantity | Interval | Ratio | BloodPressure | None = None
     interpretation: Coding | None = None
     is_scale: bool = False
+    remark: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -246,18 +268,21 @@ class Moment:
     """When something was, as far as the note says.
 
     `kind` is `date` (an absolute date, `date` at the stated precision: `2006`, `2006-03`, `2006-03-14`), `relative`
-    (`two weeks ago`), `past` (`history of`) or `present` (`currently`). `resolved` is a relative time counted back
-    from the note's date, no more precise than the words. `future` says that it lies after the note. `is_end` says
-    that the words before it end something (`resolved on`).
+    (`two weeks ago`), `age` (`at age 45`; `age` is in a UCUM unit of time), `past` (`history of`) or `present`
+    (`currently`). `resolved` is a relative time, or a date without a year, as counted from the note's date: no more
+    precise than the words. `future` says that it lies after the note. `is_end` says that the words before it end
+    something (`resolved on`), `is_death` that they are of a death (`died at`).
     """
 
     modifier: Modifier
     text: str
-    kind: Literal["date", "relative", "past", "present"]
+    kind: Literal["date", "relative", "age", "past", "present"]
     date: str | None = None
     resolved: str | None = None
     future: bool = False
     is_end: bool = False
+    age: Quantity | Interval | None = None
+    is_death: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -282,9 +307,10 @@ class Timing:
 class Dosage:
     """How a drug is taken; `text` is all the words of it, and what could not be read is only there.
 
-    `amount` is what is taken each time (`1 tablet`), `strength` what a unit of the product holds (`20 mg`).
-    `as_needed_for` is the reason of a drug that is taken as needed, in the note's words. `duration` is in a UCUM
-    unit of time.
+    `amount` is what is taken each time (`1 tablet`), `strength` what a unit of the product holds (`20 mg`),
+    `strengths` what it holds of each of several ingredients, in the order written (`5/325 mg`). `as_needed_for` is
+    the reason of a drug that is taken as needed, in the note's words. `duration` is how long it is taken, `given_over`
+    how long each dose takes (`over 30 minutes`), both in a UCUM unit of time.
     """
 
     text: str
@@ -295,6 +321,8 @@ class Dosage:
     as_needed_for: str | None = None
     duration: Quantity | Interval | None = None
     routes: tuple[Term, ...] = ()
+    strengths: tuple[Quantity, ...] = ()
+    given_over: Quantity | Interval | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -305,6 +333,11 @@ class Fact:
     hides. `past` is stated history. `interruption` is of a drug or treatment that was going on. `category` is that of
     a test: `laboratory` or `vital-signs`. `negative_finding` is a test whose negation is its result ("no Kernig
     sign"), not that it was left out. Fields of modifiers that the mention's label does not allow stay empty.
+
+    `plan` is of a drug, test or treatment: it (or its result) is to come, or (a drug) goes on or was given. `allergy`
+    says what a mention is in a statement about allergies: the substance (`reactions` are the facts of what it did;
+    `intolerance` where the note calls it so), such a reaction, the statement that there is none, or `other`, which
+    makes no resource.
     """
 
     mention: Mention
@@ -326,3 +359,7 @@ class Fact:
     negative_finding: bool = False
     dosages: tuple[Dosage, ...] = ()
     forms: tuple[Term, ...] = ()
+    plan: Literal["planned", "ongoing", "given"] | None = None
+    allergy: Literal["substance", "intolerance", "reaction", "none", "other"] | None = None
+    allergy_category: Literal["food", "medication", "environment", "biologic"] | None = None
+    reactions: tuple[Fact, ...] = ()

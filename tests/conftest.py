@@ -8,6 +8,7 @@ import pytest
 from hypothesis import settings
 
 sys.path.insert(0, str(Path(__file__).parent / "benchmarks"))
+sys.path.insert(0, str(Path(__file__).parent / "servers"))
 
 # A busy machine is no failure, and what CI tries is the same each time.
 settings.register_profile("kiwi", deadline=None, derandomize="CI" in os.environ)

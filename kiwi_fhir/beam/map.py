@@ -3,22 +3,31 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from kiwi_fhir import __version__
 from kiwi_fhir.config import Config
+from kiwi_fhir.errors import NoteError
 from kiwi_fhir.extract import model_folder
 from kiwi_fhir.extract.folder import model_name, read_config
 from kiwi_fhir.fhir import BundleWriter, ModelInfo, to_json
-from kiwi_fhir.normalize import Normalizer
-from kiwi_fhir.types import Document, Failure
+from kiwi_fhir.normalize import Normalizer, load_linker
+from kiwi_fhir.types import Document, Fact, Failure, NoteRows
 from kiwi_fhir.write.shards import Result
+
+if TYPE_CHECKING:
+    from kiwi_fhir.omop.rows import RowMaker
 
 
 class DocumentMapper:
     """Calls with a document, answers with its bundle and with the resources that did not pass the check.
 
     Everything it reads (tables, the model's config) is read and checked here, before the first note. Raises
-    MappingError and ModelError.
+    MappingError and ModelError, and UsageError or InputError for a terminology that can't be used. `terminology` is a
+    digest of the names that mentions are linked to, `ids` one of the table of `omop_ids`. Rows for an OMOP database
+    are made only where one is among the sinks.
     """
 
     def __init__(self, config: Config) -> None:
@@ -26,12 +35,23 @@ class DocumentMapper:
         settings = read_config(folder)
         self.model = model_name(folder, settings)
         name, version, digest = self.model.rsplit("-", 2)
-        self._normalizer = Normalizer(config.tables)
-        self._writer = BundleWriter(
-            ModelInfo(name, f"{version}-{digest}", __version__),
-            recorded=config.recorded or str(settings["released"]),
+        linker, self.terminology = load_linker(
+            config.terminology,
+            fuzzy=config.fuzzy,
+            medcat=config.medcat,
+            trust_pack=config.trust_pack,
             tables_directory=config.tables,
         )
+        self._normalizer = Normalizer(config.tables, linker)
+        recorded = config.recorded or str(settings["released"])
+        self._writer = BundleWriter(
+            ModelInfo(name, f"{version}-{digest}", __version__), recorded=recorded, tables_directory=config.tables
+        )
+        self._rows = None
+        self.ids: str | None = None
+        if any(sink.startswith("omop=") for sink in config.sinks):
+            self._rows = _row_maker(config, model=name, version=f"{version}-{digest}", recorded=recorded)
+            self.ids = self._rows.ids_digest
 
     def __call__(self, document: Document) -> tuple[Result, list[Failure]]:
         """The document with its bundle as JSON and the counts of what became of its facts."""
@@ -39,4 +59,26 @@ class DocumentMapper:
         bundle, failures = self._writer.bundle(document, facts)
         resources = Counter(str(entry["resource"]["resourceType"]) for entry in bundle.get("entry", ()))
         ignored = Counter(reason for fact in facts if (reason := self._writer.ignored(fact)) is not None)
-        return Result(document, to_json(bundle), resources, ignored), failures
+        rows = None if self._rows is None else _rows(self._rows, document, facts)
+        return Result(document, to_json(bundle), resources, ignored, rows), failures
+
+
+def _row_maker(config: Config, *, model: str, version: str, recorded: str) -> RowMaker:
+    from kiwi_fhir.omop.ids import IdTable, NumberRule
+    from kiwi_fhir.omop.rows import RowMaker
+
+    return RowMaker(
+        IdTable(Path(config.omop_ids)) if config.omop_ids else NumberRule(),
+        model=model,
+        version=f"{version} (program {__version__})",
+        recorded=recorded,
+        notes=config.omop_notes,
+        clinical=config.omop_clinical,
+    )
+
+
+def _rows(maker: RowMaker, document: Document, facts: Sequence[Fact]) -> NoteRows | Failure:
+    try:
+        return maker.rows(document, facts)
+    except NoteError as error:
+        return Failure(document.note.id, "write", error.reason, str(error))

@@ -22,17 +22,17 @@ from kiwi_fhir.beam.stages import NAMESPACE, Extract, MapToFhir, ReadNotes, Writ
 from kiwi_fhir.config import Config
 from kiwi_fhir.errors import InputError, KiwiError, TooManyFailures, UsageError
 from kiwi_fhir.extract import load
-from kiwi_fhir.notes import SOURCES, Source
+from kiwi_fhir.notes import Source, factory_for
 from kiwi_fhir.tables import fingerprint as tables_fingerprint
 from kiwi_fhir.write.shards import (
     FAILURES,
     MANIFEST,
-    SINKS,
     Entry,
     entries,
     remove_entry,
     remove_leftovers,
 )
+from kiwi_fhir.write.sinks import remote_sinks
 from kiwi_fhir.write.store import Store
 
 REPORT = "run.json"
@@ -65,16 +65,20 @@ def prepare(
     `resume` goes on with the run that the output holds, `replace` removes it. Raises UsageError (and its kinds) for a
     call that can't work.
     """
-    for sink in config.sinks:
-        if sink not in SINKS:
-            raise UsageError(f"The sink '{sink}' is unknown: use {', '.join(SINKS)}.")
+    remote = remote_sinks(config.sinks, config)
     source, paths = open_source(kind, inputs, config)
+    mapper = DocumentMapper(config)
     versions = {
         "program": __version__,
-        "model": DocumentMapper(config).model,
+        "model": mapper.model,
         "mappings": tables_fingerprint(config.tables),
+        "terminology": mapper.terminology,
         "source": kind,
+        **({"ids": mapper.ids} if mapper.ids else {}),
     }
+    for sink in remote:
+        sink.check()
+        sink.close()
     store = store_for(output)
     done = list(entries(store))
     if done and not (resume or replace):
@@ -89,9 +93,7 @@ def prepare(
 
 def open_source(kind: str, inputs: Sequence[str], config: Config) -> tuple[Source, list[str]]:
     """The source of this kind and its files, looked at. Raises UsageError for what is not there or not of the kind."""
-    if kind not in SOURCES:
-        raise UsageError(f"The source '{kind}' is unknown: use {', '.join(SOURCES)}.")
-    source = SOURCES[kind](files_for(inputs), config.tables)
+    source = factory_for(kind, inputs)(files_for(inputs), config.tables)
     return source, source.files(inputs)
 
 
@@ -114,7 +116,7 @@ def build(pipeline: beam.Pipeline, run: Run, *, spread: bool) -> beam.PCollectio
         notes
         | Extract(load_model)
         | MapToFhir(partial(DocumentMapper, config))
-        | WriteShards(run.store, config.sinks, run.fingerprint)
+        | WriteShards(run.store, config, run.fingerprint)
     )
 
 
@@ -187,7 +189,7 @@ def finish(
         FAILURES, (run.store.read(f"{MANIFEST}/{entry.key}.{FAILURES}") or b"" for entry in kept if entry.failures)
     )
     out = sums["notes"]["out"]
-    errors = [entry.error for entry in kept if entry.error]
+    errors = list(dict.fromkeys(entry.error for entry in kept if entry.error))
     if error is not None:  # a foreign exception's message may hold note text
         errors.append(str(error) if isinstance(error, KiwiError) else type(error).__name__)
     notes = {key: sums["notes"][key] for key in ("in", "out", "failed", "dropped", "empty", "without_patient")}

@@ -7,7 +7,7 @@ retries it retries all of it.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import apache_beam as beam
@@ -21,6 +21,7 @@ from kiwi_fhir.extract import Extractor
 from kiwi_fhir.notes import Source
 from kiwi_fhir.types import Document, Note, Shard
 from kiwi_fhir.write.shards import Entry, Result, is_done, read_entry, write_shard
+from kiwi_fhir.write.sinks import Sink, remote_sinks
 from kiwi_fhir.write.store import Store
 
 NAMESPACE = "kiwi_fhir"
@@ -139,13 +140,23 @@ class MapToFhir(beam.PTransform):
 class _Write(_Timed):
     stage = "write"
 
-    def __init__(self, store: Store, sinks: Sequence[str], fingerprint: str) -> None:
-        self._store, self._sinks, self._fingerprint = store, tuple(sinks), fingerprint
+    def __init__(self, store: Store, config: Config, fingerprint: str) -> None:
+        self._store, self._config, self._fingerprint = store, config, fingerprint
+        self._remote: list[Sink] = []
+
+    def setup(self) -> None:
+        with progress.noted():
+            self._remote = remote_sinks(self._config.sinks, self._config)
+
+    def teardown(self) -> None:
+        for sink in self._remote:
+            sink.close()
 
     def process(self, shard: Shard[Result]) -> Iterator[Entry]:
         started = time.monotonic()
         with progress.noted():
-            entry = write_shard(self._store, shard, self._sinks, self._fingerprint)
+            deliver = [sink.write for sink in self._remote]
+            entry = write_shard(self._store, shard, self._config.sinks, self._fingerprint, deliver)
         Metrics.counter(NAMESPACE, "shards_written").inc()
         self._spend(started)
         yield entry
@@ -154,9 +165,9 @@ class _Write(_Timed):
 class WriteShards(beam.PTransform):
     """Shards of bundles to files; the manifest's entries come out."""
 
-    def __init__(self, store: Store, sinks: Sequence[str], fingerprint: str) -> None:
+    def __init__(self, store: Store, config: Config, fingerprint: str) -> None:
         super().__init__()
-        self._fn = _Write(store, sinks, fingerprint)
+        self._fn = _Write(store, config, fingerprint)
 
     def expand(self, results: beam.PCollection[Shard[Result]]) -> beam.PCollection[Entry]:
         """See the class."""

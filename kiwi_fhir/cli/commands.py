@@ -21,9 +21,39 @@ app = typer.Typer(
 
 Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
 Model = Annotated[str | None, typer.Option(help="A model folder, or 'default'.", show_default="default")]
+Terminology = Annotated[
+    str | None,
+    typer.Option(
+        help="Names and codes: a folder of Athena's files, a CSV (name, code, system, type), or 'none'.",
+        show_default="ICD-10-CM and DrugBank",
+    ),
+]
 Threads = Annotated[int | None, typer.Option(min=1, help="Processor threads.", show_default="all")]
 Device = Annotated[str | None, typer.Option(help="cpu, cuda or mps.", show_default="the best there is")]
-Mappings = Annotated[Path | None, typer.Option(help="A folder of mapping files that replace the packaged ones.")]
+Mappings = Annotated[
+    Path | None, typer.Option(help="A profile (us-core), a TOML file of overrides, or a folder of mapping files.")
+]
+
+
+ReplaceVersions = Annotated[
+    bool,
+    typer.Option("--replace-versions", help="FHIR server: remove what an earlier model wrote for the same notes."),
+]
+ServerIds = Annotated[
+    bool, typer.Option("--server-ids", help="FHIR server: it gives the ids, ours become identifiers.")
+]
+Parallel = Annotated[
+    int | None, typer.Option(min=1, help="FHIR server: notes that a worker sends at a time.", show_default="4")
+]
+OmopCreate = Annotated[bool, typer.Option("--omop-create", help="OMOP: make the tables that are missing.")]
+OmopNotes = Annotated[bool, typer.Option("--omop-notes", help="OMOP: write NOTE rows too.")]
+OmopClinical = Annotated[
+    bool, typer.Option("--omop-clinical", help="OMOP: write conditions, drugs, measurements and procedures too.")
+]
+OmopIds = Annotated[
+    Path | None,
+    typer.Option(help="OMOP: a CSV (note, note_id, person_id) for notes whose ids are no numbers."),
+]
 
 
 class Format(StrEnum):
@@ -31,6 +61,12 @@ class Format(StrEnum):
 
     BRAT = "brat"
     JSONL = "jsonl"
+
+
+class NoteFormat(StrEnum):
+    """What `notes` writes."""
+
+    DOCUMENT_REFERENCE = "document-reference"
 
 
 def _version(show: bool) -> None:
@@ -63,18 +99,23 @@ def demo(
 @app.command(context_settings={"allow_extra_args": True})
 def run(
     context: typer.Context,
-    source: Annotated[str, typer.Option(help="document-reference, mimic-iii, mimic-iv or text.")],
+    source: Annotated[str, typer.Option(help="document-reference, mimic-iii, mimic-iv, omop or text.")],
     input_: Annotated[
         list[str], typer.Option("--input", "-i", help="A file, a folder, a glob or a URL; may be repeated.")
     ],
     output: Annotated[str, typer.Option("--output", "-o", help="A folder or URL for bundles, failures and run.json.")],
     sink: Annotated[
-        list[str] | None, typer.Option(help="ndjson or brat; may be repeated.", show_default="ndjson")
+        list[str] | None,
+        typer.Option(help="ndjson, brat, html, fhir=URL or omop=URL; may be repeated.", show_default="ndjson"),
     ] = None,
     model: Model = None,
     threads: Threads = None,
     device: Device = None,
     mappings: Mappings = None,
+    terminology: Terminology = None,
+    fuzzy: Annotated[bool, typer.Option("--fuzzy", help="Link names with a misspelled word too.")] = False,
+    medcat: Annotated[bool, typer.Option("--medcat", help="Have MedCAT link, on a CSV or its model pack.")] = False,
+    trust_pack: Annotated[bool, typer.Option("--trust-pack", help="Load a MedCAT pack: it can run code.")] = False,
     config: Annotated[Path | None, typer.Option(help="A TOML file with the same settings.")] = None,
     shard_notes: Annotated[
         int | None, typer.Option(min=1, help="Notes in a file of the output.", show_default="1000")
@@ -86,6 +127,13 @@ def run(
         str | None,
         typer.Option(help="The instant of every Provenance (ISO 8601, or 'now').", show_default="the model's release"),
     ] = None,
+    replace_versions: ReplaceVersions = False,
+    server_ids: ServerIds = False,
+    parallel: Parallel = None,
+    omop_create: OmopCreate = False,
+    omop_notes: OmopNotes = False,
+    omop_clinical: OmopClinical = False,
+    omop_ids: OmopIds = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run that OUTPUT holds.")] = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Count notes and windows, estimate the time, stop.")
@@ -106,9 +154,20 @@ def run(
             threads=threads,
             device=device,
             mappings=str(mappings) if mappings else None,
+            terminology=terminology,
+            fuzzy=fuzzy or None,
+            medcat=medcat or None,
+            trust_pack=trust_pack or None,
             shard_notes=shard_notes,
             max_failure_rate=max_failure_rate,
             recorded=recorded,
+            replace_versions=replace_versions or None,
+            server_ids=server_ids or None,
+            parallel=parallel,
+            omop_create=omop_create or None,
+            omop_notes=omop_notes or None,
+            omop_clinical=omop_clinical or None,
+            omop_ids=str(omop_ids) if omop_ids else None,
         ),
         context.args,
         resume=resume,
@@ -203,13 +262,103 @@ def train(
 
 @app.command()
 def validate(
-    path: Annotated[list[Path], typer.Argument(help="Bundles: NDJSON or JSON files, or folders of them.")],
+    path: Annotated[
+        list[Path], typer.Argument(help="Bundles or resources: NDJSON(.gz) or JSON files, or folders of them.")
+    ],
+    outcome: Annotated[Path | None, typer.Option(help="Write the findings as an OperationOutcome.")] = None,
     debug: Debug = False,
 ) -> None:
-    """Check bundles: required codes, invariants, references; findings by path, exit 1 when any is an error."""
+    """Check bundles and resources against FHIR R4: codes, invariants, references, units; exit 1 for any error."""
     from kiwi_fhir.cli.validate import validate_paths
 
-    validate_paths(path)
+    validate_paths(path, outcome)
+
+
+@app.command()
+def load(
+    path: Annotated[Path, typer.Argument(help="The output of a run, a folder of NDJSON(.gz) files, or one file.")],
+    to: Annotated[str, typer.Option("--to", help="The base URL of a FHIR R4 server.")],
+    replace_versions: ReplaceVersions = False,
+    server_ids: ServerIds = False,
+    parallel: Parallel = None,
+    max_failure_rate: Annotated[
+        float, typer.Option(min=0, max=1, help="Share of notes that the server may refuse.")
+    ] = 0.1,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with a load that stopped, and try refused notes again.")
+    ] = False,
+    debug: Debug = False,
+) -> None:
+    """Bundles that a run wrote, to a FHIR server; log in by KIWI_FHIR_* of the environment. Safe to run again."""
+    from kiwi_fhir.cli.load import load_bundles
+
+    load_bundles(
+        path,
+        to,
+        replace=replace_versions,
+        server_ids=server_ids,
+        parallel=parallel or 4,
+        max_failure_rate=max_failure_rate,
+        resume=resume,
+    )
+
+
+@app.command()
+def notes(
+    source: Annotated[str, typer.Option(help="document-reference, mimic-iii, mimic-iv, omop or text.")],
+    input_: Annotated[
+        list[str], typer.Option("--input", "-i", help="A file, a folder, a glob or a URL; may be repeated.")
+    ],
+    output: Annotated[Path, typer.Option("--output", "-o", help="The NDJSON file, gzip where it ends in .gz.")],
+    to: Annotated[NoteFormat, typer.Option("--to", help="What the notes become.")] = NoteFormat.DOCUMENT_REFERENCE,
+    time_zone: Annotated[
+        str | None,
+        typer.Option(
+            help="Of times that state none: America/New_York, as mimic-fhir has it.", show_default="dates alone"
+        ),
+    ] = None,
+    mappings: Mappings = None,
+    max_failure_rate: Annotated[
+        float | None, typer.Option(min=0, max=1, help="Share of notes that may fail.", show_default="0.1")
+    ] = None,
+    debug: Debug = False,
+) -> None:
+    """The notes themselves as FHIR DocumentReferences, one a line, with the ids that bundles refer to."""
+    from kiwi_fhir.cli.notes import write_notes
+
+    options = _config(None, mappings=str(mappings) if mappings else None, max_failure_rate=max_failure_rate)
+    write_notes(source, input_, output, options, time_zone=time_zone)
+
+
+mappings_app = typer.Typer(
+    help="The mapping files: check them, show what is in effect.", no_args_is_help=True, add_completion=False
+)
+app.add_typer(mappings_app, name="mappings")
+
+
+@mappings_app.command("check")
+def mappings_check(
+    path: Annotated[
+        Path | None, typer.Argument(help="A profile, a TOML file of overrides, or a folder.", show_default="packaged")
+    ] = None,
+    debug: Debug = False,
+) -> None:
+    """Check every mapping file as a run does; exit 2 with file, line and key of the first fault."""
+    from kiwi_fhir.cli.mappings import check_mappings
+
+    check_mappings(path)
+
+
+@mappings_app.command("show")
+def mappings_show(
+    mention: Annotated[str | None, typer.Option(help="problem, test, drug or treatment.", show_default="all")] = None,
+    mappings: Mappings = None,
+    debug: Debug = False,
+) -> None:
+    """What each modifier sets, the choices in effect, and what MAPPINGS changes, with file and line."""
+    from kiwi_fhir.cli.mappings import show_mappings
+
+    show_mappings(mention, mappings)
 
 
 def _config(path: Path | None, **options: Any) -> Any:

@@ -10,6 +10,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from kiwi_fhir.beam.map import DocumentMapper
 from kiwi_fhir.beam.pipeline import open_source
 from kiwi_fhir.config import Config
 from kiwi_fhir.errors import InputError
@@ -23,9 +24,11 @@ _SAMPLE_CHARACTERS = 60_000
 def estimate(kind: str, inputs: Sequence[str], config: Config, console: Console) -> dict[str, Any]:
     """Read all notes, count them and their windows, and time the model on the first ones; nothing is written.
 
-    Raises UsageError for an unknown source, and InputError, after the counts, for a file that breaks off.
+    Raises UsageError (and its kinds) for a source, mapping file or terminology that can't be used, and InputError,
+    after the counts, for a file that breaks off.
     """
     source, paths = open_source(kind, inputs, config)
+    terminology = DocumentMapper(config).terminology  # mapping files and terminology are checked, its index is built
     extractor = load(config.model, threads=config.threads, device=config.device, tables=config.tables)
     counts: Counter[str] = Counter(notes=0, failed=0, characters=0, windows=0)
     sample: list[Note] = []
@@ -55,6 +58,7 @@ def estimate(kind: str, inputs: Sequence[str], config: Config, console: Console)
     table.add_row("notes", f"{counts['notes']:,}, {counts['failed']:,} can't be read, {source.dropped:,} left out")
     table.add_row("characters", f"{counts['characters']:,}")
     table.add_row("windows", f"{counts['windows']:,}")
+    table.add_row("terminology", f"{config.terminology}, {terminology[:12]}")
     table.add_row("estimate", f"{seconds / 60:.1f} minutes for the model on this machine")
     console.print(table)
     if broken:

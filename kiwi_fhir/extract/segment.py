@@ -7,7 +7,7 @@ sections stand in text order. Nothing is normalised or dropped, so a span found 
 from __future__ import annotations
 
 import re
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -99,14 +99,9 @@ def segment(text: str, tables: Path | None = None) -> Segments:
 
 def _first_words(offsets: list[int], starts: list[int]) -> list[int]:
     """The distinct indexes of the first words at or after `offsets` (both ascending)."""
-    indexes: list[int] = []
-    word = 0
-    for offset in offsets:
-        while word < len(starts) and starts[word] < offset:
-            word += 1
-        if word < len(starts) and (not indexes or indexes[-1] != word):
-            indexes.append(word)
-    return indexes
+    indexes = dict.fromkeys(bisect_left(starts, offset) for offset in offsets)
+    indexes.pop(len(starts), None)
+    return list(indexes)
 
 
 def _is_wrapped(previous: str, line: str) -> bool:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import pairwise
 from typing import Any
 
@@ -54,36 +55,45 @@ class Windower:
 
     def windows(self, text: str, segments: Segments) -> list[Window]:
         """The windows of one note, in order; none for a note without words."""
-        words = segments.words
+        words = [text[start:end] for start, end in segments.words]
         if not words:
             return []
-        pieces = self._pieces([text[start:end] for start, end in words])
+        pieces = self._pieces(words)
+        shapes = list(map(_shape, words))
+        for index in segments.line_starts:
+            shapes[index] += len(SHAPES)
         bounds = [*segments.sentence_starts, len(words)]
         costs = [len(piece) + (index in segments.line_starts) for index, piece in enumerate(pieces)]
+        starts = frozenset(segments.sentence_starts)
         windows = []
         for first, last in _pack(bounds, costs, self._room):
-            windows.append(self._window(text, segments, pieces, first, last))
+            ids, heads, sentences = self._layout(pieces, segments.line_starts, starts, first, last)
+            windows.append(Window(first, ids, heads, shapes[first:last], sentences))
         return windows
 
-    def _window(
-        self, text: str, segments: Segments, pieces: Sequence[tuple[int, ...]], first: int, last: int
-    ) -> Window:
-        ids, heads, shapes, sentences = list(self._before), [], [], []
-        starts = set(segments.sentence_starts)
-        sentence = 0
+    def _layout(
+        self,
+        pieces: Sequence[tuple[int, ...]],
+        line_starts: frozenset[int],
+        sentence_starts: frozenset[int],
+        first: int,
+        last: int,
+    ) -> tuple[list[int], list[int], list[int]]:
+        """Of the words `first..last` the pieces with special tokens, where each word begins, and its sentence."""
+        ids: list[int] = list(self._before)
+        heads: list[int] = []
+        sentences: list[int] = []
+        sentence, line_break = 0, self._line_break
         for index in range(first, last):
-            at_line_start = index in segments.line_starts
-            if at_line_start and index > first and self._line_break is not None:
-                ids.append(self._line_break)
-            if index > first and index in starts:
+            if index in line_starts and index > first and line_break is not None:
+                ids.append(line_break)
+            if index in sentence_starts and index > first:
                 sentence += 1
             heads.append(len(ids))
-            ids.extend(pieces[index])
-            start, end = segments.words[index]
-            shapes.append(_shape(text[start:end]) + len(SHAPES) * at_line_start)
+            ids += pieces[index]
             sentences.append(sentence)
-        ids.extend(self._after)
-        return Window(first, ids, heads, shapes, sentences)
+        ids += self._after
+        return ids, heads, sentences
 
     def _pieces(self, words: list[str]) -> list[tuple[int, ...]]:
         """Token ids of each word; words repeat so often that a cache halves the cost of tokenising."""
@@ -122,6 +132,7 @@ def _pack(bounds: Sequence[int], costs: Sequence[int], room: int) -> Iterator[tu
         yield first, bounds[-1]
 
 
+@lru_cache(maxsize=_CACHE_WORDS)
 def _shape(word: str) -> int:
     if word.islower():
         return 0

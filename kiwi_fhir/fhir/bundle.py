@@ -10,13 +10,16 @@ from typing import Any
 import orjson
 
 from kiwi_fhir.errors import UsageError
+from kiwi_fhir.fhir.allergy_intolerance import allergy_intolerance
 from kiwi_fhir.fhir.condition import absent_observation, condition
 from kiwi_fhir.fhir.elements import Resource, Sheet, sheet_of
 from kiwi_fhir.fhir.family_member_history import family_member_histories
+from kiwi_fhir.fhir.medication_request import medication_request
 from kiwi_fhir.fhir.medication_statement import medication_statement
 from kiwi_fhir.fhir.observation import observations
 from kiwi_fhir.fhir.primitives import is_instant
 from kiwi_fhir.fhir.procedure import procedure
+from kiwi_fhir.fhir.profiles import claim
 from kiwi_fhir.fhir.provenance import ModelInfo, provenance
 from kiwi_fhir.fhir.rules import load_rules
 from kiwi_fhir.fhir.validate import Finding, check_resource
@@ -49,9 +52,15 @@ class BundleWriter:
         failures: list[Failure] = []
         written: list[Resource] = []
         seen: set[str] = set()
+        known: dict[int, Any] = {}
+        facts = [self._rules.trim(fact) for fact in facts]
+        families = iter(family_member_histories(sheet, [fact for fact in facts if self._is_family(fact)]))
         for fact in facts:
-            for resource in self._resources(sheet, self._rules.trim(fact)):
-                findings = check_resource(resource)
+            resources = next(families) if self._is_family(fact) else self._resources(sheet, fact)
+            for resource in resources:
+                if self._rules.us_core:
+                    claim(resource)
+                findings = check_resource(resource, known)
                 if findings:
                     failures.append(_failure(document.note, findings))
                 elif resource["id"] not in seen:  # the same mention twice says the same
@@ -65,7 +74,7 @@ class BundleWriter:
         }
         if written:
             source = provenance(sheet, self._model, self._recorded, written)
-            findings = check_resource(source)
+            findings = check_resource(source, known)
             if findings:
                 failures.append(_failure(document.note, findings))
             else:
@@ -80,7 +89,11 @@ class BundleWriter:
         if fact.mention.section in self._rules.ignored_sections:
             return f"section-{fact.mention.section}"
         if relative:
-            return _why_no_history(fact)
+            return _why_no_history(fact, self._rules.not_blood)
+        if fact.allergy is not None:
+            return f"allergy-{fact.allergy}" if fact.allergy in ("reaction", "other") else None
+        if label == "test" and fact.plan == "planned" and self._rules.test["planned"] == "none":
+            return "planned"
         if label != "problem":
             return None
         if fact.assertion in ("conditional", "hypothetical"):
@@ -89,18 +102,22 @@ class BundleWriter:
             return "negated"
         return None
 
+    def _is_family(self, fact: Fact) -> bool:
+        return fact.assertion == "associated_with_someone_else" and self.ignored(fact) is None
+
     def _resources(self, sheet: Sheet, fact: Fact) -> list[Resource]:
         if self.ignored(fact) is not None:
             return []
         label = fact.mention.label
+        if fact.allergy is not None:
+            return [allergy_intolerance(sheet, fact)]
         if label == "test":
             return observations(sheet, fact)
         if label == "drug":
-            return [medication_statement(sheet, fact)]
+            requested = self._rules.drug["resource"] == "MedicationRequest"
+            return [(medication_request(sheet, fact) if requested else None) or medication_statement(sheet, fact)]
         if label == "treatment":
             return [procedure(sheet, fact)]
-        if fact.assertion == "associated_with_someone_else":
-            return family_member_histories(sheet, fact)
         if fact.assertion == "absent" and self._rules.condition["negated"] == "observation":
             return [absent_observation(sheet, fact)]
         return [condition(sheet, fact)]
@@ -126,16 +143,21 @@ def _entry(resource: Resource) -> Resource:
     }
 
 
-def _why_no_history(fact: Fact) -> str | None:
-    """Why a fact about someone else is no FamilyMemberHistory: that can say neither "no" nor "maybe"."""
+def _why_no_history(fact: Fact, not_blood: frozenset[str]) -> str | None:
+    """Why a fact about someone else is no FamilyMemberHistory: that can say neither "no" nor "maybe".
+
+    `not_blood` are the codes of relatives whose problems say nothing of the patient's.
+    """
     if fact.mention.label != "problem":
         return "relative-not-problem"
     if fact.negated:
         return "relative-negated"
     if fact.doubt is not None:
         return "relative-uncertain"
-    known = not fact.relatives or any(relative.coding is not None for relative in fact.relatives)
-    return None if known else "relative-unknown"
+    codes = [relative.coding.code for relative in fact.relatives if relative.coding is not None]
+    if fact.relatives and not codes:
+        return "relative-unknown"
+    return "relative-not-blood" if codes and not_blood.issuperset(codes) else None
 
 
 def _failure(note: Note, findings: Sequence[Finding]) -> Failure:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from kiwi_fhir.fhir.elements import INTERPRETATION, Resource, Sheet, choose_time, coded, concept, joined, term
+from kiwi_fhir.fhir.elements import INTERPRETATION, Resource, Sheet, choose_when, coded, joined
 from kiwi_fhir.types import Fact
 
 _CLINICAL = "http://terminology.hl7.org/CodeSystem/condition-clinical"
@@ -28,7 +28,7 @@ def condition(sheet: Sheet, fact: Fact) -> Resource:
     listed = fact.mention.section in rules["problem_list_sections"] and clinical is not None
     category = "problem-list-item" if listed else "encounter-diagnosis"
     resource["category"] = [coded(_CATEGORY, category, _CATEGORIES[category])]
-    resource["code"] = concept(fact.text, fact.codings)
+    resource["code"] = sheet.code(fact)
     resource["subject"] = sheet.subject
     if sheet.encounter is not None:
         resource["encounter"] = sheet.encounter
@@ -37,7 +37,7 @@ def condition(sheet: Sheet, fact: Fact) -> Resource:
     if fact.severities:
         resource["severity"] = joined(fact.severities)
     if fact.body_sites:
-        resource["bodySite"] = [term(site) for site in fact.body_sites]
+        resource["bodySite"] = [sheet.body_site(site) for site in fact.body_sites]
     if not refuted:
         _add_times(resource, sheet, fact, clinical)
     return resource
@@ -47,7 +47,7 @@ def absent_observation(sheet: Sheet, fact: Fact) -> Resource:
     """A negated problem as an Observation with a negative result."""
     resource = sheet.start("Observation", fact)
     resource["status"] = "final"
-    resource["code"] = concept(fact.text, fact.codings)
+    resource["code"] = sheet.code(fact)
     resource["subject"] = sheet.subject
     if sheet.encounter is not None:
         resource["encounter"] = sheet.encounter
@@ -90,12 +90,8 @@ def _add_times(resource: Resource, sheet: Sheet, fact: Fact, clinical: str | Non
     ends = [moment for moment in fact.moments if moment.is_end]
     resolve = sheet.rules.resolve_times
     if clinical in _ENDED:
-        date, text = choose_time(ends, resolve=resolve)
-        name = "abatement"
+        name, when = "abatement", choose_when(ends, resolve=resolve)
     else:
-        date, text = choose_time(fact.moments, resolve=resolve)
-        name = "onset"
-    if date is not None:
-        resource[f"{name}DateTime"] = date
-    elif text is not None:
-        resource[f"{name}String"] = text
+        name, when = "onset", choose_when(fact.moments, resolve=resolve)
+    if when is not None:
+        resource[f"{name}{when[0]}"] = when[1]

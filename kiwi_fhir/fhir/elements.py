@@ -19,6 +19,7 @@ Resource = dict[str, Any]
 DERIVATION = "http://hl7.org/fhir/StructureDefinition/derivation-reference"
 INTERPRETATION = "http://terminology.hl7.org/CodeSystem/v3-ObservationInterpretation"
 
+_LARGEST_INTEGER = 2**31 - 1  # of FHIR's integer
 _SECONDS_MISSING = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d)((?:Z|[+-]\d\d:\d\d)?)")
 
 
@@ -49,14 +50,41 @@ class Sheet:
             "resourceType": kind,
             "id": self.id(kind, *place, fact.text, fact.assertion, *says),
             "meta": self.meta,
-            "extension": self._evidence(mention),
+            "extension": self.evidence(mention),
         }
 
     def id(self, *parts: str) -> str:
         """The id of what `parts` say about the note."""
         return uuid_of(self.note.source, self.note.id, *parts)
 
-    def _evidence(self, mention: Mention) -> list[Resource]:
+    def code(self, fact: Fact) -> Resource:
+        """The CodeableConcept of a mention: its words, and its codings with how each was found."""
+        found = concept(fact.text, fact.codings)
+        for item, written in zip(fact.codings, found.get("coding", ()), strict=True):
+            if item.method is not None:
+                written["extension"] = [self._link(item)]
+        return found
+
+    def _link(self, item: Coding) -> Resource:
+        """How a mention was linked to a code; the score where the method has one, OMOP's concept where it is known."""
+        parts: list[Resource] = [{"url": "method", "valueCode": item.method}]
+        if item.score is not None:
+            parts.append({"url": "score", "valueDecimal": item.score})
+        if item.concept_id is not None and item.concept_id <= _LARGEST_INTEGER:
+            parts.append({"url": "concept", "valueInteger": item.concept_id})
+        return {"url": f"{self.rules.extensions}link", "extension": parts}
+
+    def body_site(self, site: Term) -> Resource:
+        """The CodeableConcept of a body site, its laterality as an extension: R4's bodySite has no place for it."""
+        found = term(site)
+        if site.laterality is not None:
+            side: Resource = {"url": f"{self.rules.extensions}laterality"}
+            side["valueCodeableConcept"] = {"coding": [coding(site.laterality)]}
+            found = {"extension": [side], **found}
+        return found
+
+    def evidence(self, mention: Mention) -> list[Resource]:
+        """First where a mention stands, then how sure the model is (or that a rule found it), then its modifiers."""
         span, base = mention.span, self.rules.extensions
         derivation: Resource = {
             "url": DERIVATION,
@@ -68,7 +96,9 @@ class Sheet:
             ],
         }
         found: list[Resource] = [derivation]
-        if self.scores:
+        if mention.rule:
+            found.append({"url": f"{base}method", "valueCode": "rule"})
+        elif self.scores:
             found.append({"url": f"{base}confidence", "valueDecimal": round(mention.score, 4)})
         found.extend(self._modifier(modifier) for modifier in mention.modifiers)
         return found
@@ -82,7 +112,9 @@ class Sheet:
             {"url": "offset", "valueInteger": span.start},
             {"url": "length", "valueInteger": span.end - span.start},
         ]
-        if self.scores:
+        if modifier.rule:
+            parts.append({"url": "method", "valueCode": "rule"})
+        elif self.scores:
             parts.append({"url": "confidence", "valueDecimal": round(modifier.score * modifier.link, 4)})
         return {"url": f"{self.rules.extensions}modifier", "extension": parts}
 
@@ -204,6 +236,22 @@ def choose_time(moments: Iterable[Moment], *, resolve: bool) -> tuple[str | None
     if len(dates) == 1:
         return dates.pop(), None
     return None, "; ".join(dict.fromkeys(moment.text for moment in relevant)) or None
+
+
+def choose_when(moments: Iterable[Moment], *, resolve: bool) -> tuple[str, object] | None:
+    """When, as the type and value of an element like onset[x]: a dateTime, else an age, else words.
+
+    An age counts when it is the only one; otherwise all words stay together.
+    """
+    relevant = [moment for moment in moments if moment.kind in ("date", "relative", "age") and not moment.future]
+    date, _ = choose_time(relevant, resolve=resolve)
+    if date is not None:
+        return "DateTime", date
+    ages = {moment.age for moment in relevant if moment.age is not None}
+    if len(ages) == 1:
+        age = ages.pop()
+        return ("Range", interval(age)) if isinstance(age, Interval) else ("Age", quantity(age))
+    return ("String", "; ".join(dict.fromkeys(moment.text for moment in relevant))) if relevant else None
 
 
 def _is_whole(reference: str) -> bool:

@@ -1,34 +1,96 @@
-"""A problem of a relative as FamilyMemberHistory: one resource for each relative that the note names."""
+"""Problems of relatives as FamilyMemberHistory: one resource for each person, with all that the note says they had.
+
+A note's mother is one person however often she is named; two "brothers" may be two, so only what the same words say
+of them goes together. A family member of whom no more is known is another one each time.
+"""
 
 from __future__ import annotations
 
-from kiwi_fhir.fhir.elements import Resource, Sheet, choose_time, coded, concept, term
-from kiwi_fhir.types import Fact
+from collections.abc import Sequence
+
+from kiwi_fhir.fhir.elements import Resource, Sheet, choose_when, coded, term
+from kiwi_fhir.types import Fact, Term
 
 _ROLES = "http://terminology.hl7.org/CodeSystem/v3-RoleCode"
+_NOBODY = "FAMMEMB"
+#: Relatives of whom a patient has one.
+_SINGLE = frozenset({"MTH", "FTH", "MGRMTH", "PGRMTH", "MGRFTH", "PGRFTH"})
 
 
-def family_member_histories(sheet: Sheet, fact: Fact) -> list[Resource]:
-    """One FamilyMemberHistory per relative; a family member where the note names none.
+def family_member_histories(sheet: Sheet, facts: Sequence[Fact]) -> list[list[Resource]]:
+    """For each fact the FamilyMemberHistory resources that begin with it; what adds to an earlier one gives none.
 
-    Status is partial: the note tells a part of that relative's history.
+    Status is partial: the note tells a part of that relative's history. The evidence of each condition stands with it;
+    the resource names the places in the text.
     """
-    relatives = [term(relative) for relative in fact.relatives if relative.coding is not None]
-    if not fact.relatives:
-        relatives = [coded(_ROLES, "FAMMEMB", "family member")]
-    found: list[Resource] = []
-    for relationship in relatives:
-        code = relationship["coding"][0]["code"]
-        resource = sheet.start("FamilyMemberHistory", fact, code, str(len(found)))
-        resource["status"] = "partial"
-        resource["patient"] = sheet.subject
-        resource["relationship"] = relationship
-        if sheet.time is not None:
-            resource["date"] = sheet.time
-        condition: Resource = {"code": concept(fact.text, fact.codings)}
-        date, text = choose_time(fact.moments, resolve=sheet.rules.resolve_times)
-        if date is not None or text is not None:
-            condition["onsetString"] = date or text
-        resource["condition"] = [condition]
-        found.append(resource)
+    people: dict[tuple[str, ...], Resource] = {}
+    said: set[tuple[str, ...]] = set()
+    found: list[list[Resource]] = []
+    for fact in facts:
+        begun: list[Resource] = []
+        for relative in _relatives(fact, sheet.rules.not_blood):
+            key = _key(fact, relative)
+            span = fact.mention.span
+            if (*key, str(span.start), str(span.end)) in said:
+                continue  # the same mention twice
+            said.add((*key, str(span.start), str(span.end)))
+            person = people.get(key)
+            if person is None:
+                person = people[key] = _person(sheet, key, relative)
+                begun.append(person)
+            evidence = sheet.evidence(fact.mention)
+            person["extension"].append(evidence[0])
+            person["condition"].append(_condition(sheet, fact, evidence))
+            _add_death(person, sheet, fact)
+        found.append(begun)
     return found
+
+
+def _relatives(fact: Fact, not_blood: frozenset[str]) -> list[Term | None]:
+    """The known blood relatives of a fact; None is a family member whom the note does not name."""
+    if not fact.relatives:
+        return [None]
+    return [item for item in fact.relatives if item.coding is not None and item.coding.code not in not_blood]
+
+
+def _key(fact: Fact, relative: Term | None) -> tuple[str, ...]:
+    """What tells one person of a note from another."""
+    code = relative.coding.code if relative is not None and relative.coding is not None else None
+    if code is None or relative is None or code == _NOBODY:
+        return (_NOBODY, str(fact.mention.span.start), str(fact.mention.span.end))
+    if code in _SINGLE:
+        return (code,)
+    return (code, str(relative.modifier.span.start), str(relative.modifier.span.end))
+
+
+def _person(sheet: Sheet, key: tuple[str, ...], relative: Term | None) -> Resource:
+    person: Resource = {
+        "resourceType": "FamilyMemberHistory",
+        "id": sheet.id("FamilyMemberHistory", *key),
+        "meta": sheet.meta,
+        "extension": [],
+        "status": "partial",
+        "patient": sheet.subject,
+        "relationship": coded(_ROLES, _NOBODY, "family member") if relative is None else term(relative),
+        "condition": [],
+    }
+    if sheet.time is not None:
+        person["date"] = sheet.time
+    return person
+
+
+def _condition(sheet: Sheet, fact: Fact, evidence: list[Resource]) -> Resource:
+    found: Resource = {"extension": evidence, "code": sheet.code(fact)}
+    onsets = [moment for moment in fact.moments if not moment.is_death]
+    when = choose_when(onsets, resolve=sheet.rules.resolve_times)
+    if when is not None:
+        found["onsetString" if when[0] == "DateTime" else f"onset{when[0]}"] = when[1]
+    return found
+
+
+def _add_death(person: Resource, sheet: Sheet, fact: Fact) -> None:
+    """The age of death ("died at 72"), where the note says it of this relative alone."""
+    deaths = [moment for moment in fact.moments if moment.is_death]
+    when = choose_when(deaths, resolve=sheet.rules.resolve_times) if len(fact.relatives) <= 1 else None
+    if when is not None and when[0] != "String" and not any(key.startswith("deceased") for key in person):
+        person[f"deceased{when[0]}"] = when[1]

@@ -1,7 +1,8 @@
 """FHIR R4's invariants of the types that we write, by their keys: http://hl7.org/fhir/R4/conformance-rules.html
 
 Each rule takes the element and gives what is wrong, or None. con-3, a warning of the specification, counts as an
-error here: nothing that we write needs to break it.
+error here: nothing that we write needs to break it. `code-system`, `code-syntax` and `ucum` are rules of ours, for what
+the specification leaves to a terminology server.
 """
 
 from __future__ import annotations
@@ -10,8 +11,12 @@ from collections.abc import Callable, Mapping
 from decimal import Decimal
 from typing import Any
 
+from kiwi_fhir.fhir.systems import code_problem, system_problem
+from kiwi_fhir.fhir.ucum import is_ucum
+
 UCUM = "http://unitsofmeasure.org"
 _CLINICAL = "http://terminology.hl7.org/CodeSystem/condition-clinical"
+_ALLERGY_VERIFICATION = "http://terminology.hl7.org/CodeSystem/allergyintolerance-verification"
 _VERIFICATION = "http://terminology.hl7.org/CodeSystem/condition-ver-status"
 
 Element = Mapping[str, Any]
@@ -70,6 +75,21 @@ def _con_5(condition: Element) -> str | None:
     return "entered-in-error must have no clinicalStatus" if wrong else None
 
 
+def _ait_1(allergy: Element) -> str | None:
+    if "clinicalStatus" in allergy or _is_error(allergy, _ALLERGY_VERIFICATION):
+        return None
+    return "an allergy needs a clinicalStatus unless it was entered in error"
+
+
+def _ait_2(allergy: Element) -> str | None:
+    wrong = "clinicalStatus" in allergy and _is_error(allergy, _ALLERGY_VERIFICATION)
+    return "entered-in-error must have no clinicalStatus" if wrong else None
+
+
+def _is_error(resource: Element, system: str) -> bool:
+    return "entered-in-error" in codes_of(resource.get("verificationStatus"), system)
+
+
 def _obs_3(element: Element) -> str | None:
     return None if {"low", "high", "text"} & element.keys() else "a reference range needs low, high or text"
 
@@ -103,6 +123,28 @@ def _fhs_1(history: Element) -> str | None:
 
 def _fhs_2(history: Element) -> str | None:
     return "estimatedAge needs an age" if "estimatedAge" in history and not _has(history, "age") else None
+
+
+def _att_1(attachment: Element) -> str | None:
+    return "data needs a contentType" if "data" in attachment and "contentType" not in attachment else None
+
+
+def _system(element: Element) -> str | None:
+    """How the URI of a code system is written."""
+    system = element.get("system")
+    return system_problem(system) if type(system) is str else None
+
+
+def _code(coding: Element) -> str | None:
+    """What a code of a known system looks like."""
+    system, code = coding.get("system"), coding.get("code")
+    return code_problem(system, code) if type(system) is str and type(code) is str else None
+
+
+def _ucum(quantity: Element) -> str | None:
+    code = quantity.get("code")
+    right = type(code) is not str or quantity.get("system") != UCUM or is_ucum(code)
+    return None if right else "the code is no UCUM unit"
 
 
 def _qty_3(quantity: Element) -> str | None:
@@ -181,15 +223,70 @@ def _tim_10(repeat: Element) -> str | None:
     return "timeOfDay and when must not be together" if {"timeOfDay", "when"} <= repeat.keys() else None
 
 
-#: Type -> (key, rule), in the order of the specification.
+def _bdl_1(bundle: Element) -> str | None:
+    wrong = "total" in bundle and bundle.get("type") not in ("searchset", "history")
+    return "only a searchset or history has a total" if wrong else None
+
+
+def _bdl_9(bundle: Element) -> str | None:
+    identifier = bundle.get("identifier")
+    right = isinstance(identifier, dict) and {"system", "value"} <= identifier.keys()
+    wrong = bundle.get("type") == "document" and not right
+    return "a document needs an identifier with system and value" if wrong else None
+
+
+def _bdl_10(bundle: Element) -> str | None:
+    wrong = bundle.get("type") == "document" and "timestamp" not in bundle
+    return "a document needs a timestamp" if wrong else None
+
+
+def _begins_with(kind: str, first: str) -> Rule:
+    """bdl-11 and bdl-12."""
+
+    def rule(bundle: Element) -> str | None:
+        if bundle.get("type") != kind:
+            return None
+        entries = bundle.get("entry")
+        entry = entries[0] if isinstance(entries, list) and entries else None
+        resource = entry.get("resource") if isinstance(entry, dict) else None
+        right = isinstance(resource, dict) and resource.get("resourceType") == first
+        return None if right else f"the first resource of a {kind} must be a {first}"
+
+    return rule
+
+
+def _bdl_5(entry: Element) -> str | None:
+    right = {"resource", "request", "response"} & entry.keys()
+    return None if right else "an entry needs a resource, a request or a response"
+
+
+def _bdl_8(entry: Element) -> str | None:
+    wrong = "/_history/" in str(entry.get("fullUrl"))
+    return "a fullUrl must not name a version" if wrong else None
+
+
+_QUANTITY = (("qty-3", _qty_3), ("code-system", _system), ("ucum", _ucum))
+
+#: Type -> (key, rule), in the order of the specification; then ours.
 INVARIANTS: dict[str, tuple[tuple[str, Rule], ...]] = {
     "Condition": (("con-3", _con_3), ("con-4", _con_4), ("con-5", _con_5)),
+    "AllergyIntolerance": (("ait-1", _ait_1), ("ait-2", _ait_2)),
+    "Attachment": (("att-1", _att_1),),
+    "Bundle": (
+        ("bdl-1", _bdl_1),
+        ("bdl-9", _bdl_9),
+        ("bdl-10", _bdl_10),
+        ("bdl-11", _begins_with("document", "Composition")),
+        ("bdl-12", _begins_with("message", "MessageHeader")),
+    ),
+    "Bundle.entry": (("bdl-5", _bdl_5), ("bdl-8", _bdl_8)),
+    "Coding": (("code-system", _system), ("code-syntax", _code)),
     "Observation": (("obs-6", _obs_6), ("obs-7", _obs_7)),
     "Observation.referenceRange": (("obs-3", _obs_3), ("rng-2", _rng_2), ("sqty-1", _sqty_1)),
     "FamilyMemberHistory": (("fhs-1", _fhs_1), ("fhs-2", _fhs_2)),
-    "Quantity": (("qty-3", _qty_3),),
-    "Age": (("qty-3", _qty_3), ("age-1", _age_1)),
-    "Duration": (("qty-3", _qty_3), ("drt-1", _drt_1)),
+    "Quantity": _QUANTITY,
+    "Age": (*_QUANTITY, ("age-1", _age_1)),
+    "Duration": (*_QUANTITY, ("drt-1", _drt_1)),
     "Range": (("rng-2", _rng_2), ("sqty-1", _sqty_1)),
     "Ratio": (("rat-1", _rat_1),),
     "Period": (("per-1", _per_1),),

@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
+import re
 from decimal import Decimal
 
-from kiwi_fhir.fhir.elements import Resource, Sheet, choose_time, concept, interval, joined, quantity
+from kiwi_fhir.fhir.elements import Resource, Sheet, choose_time, interval, joined, quantity
 from kiwi_fhir.fhir.invariants import UCUM
-from kiwi_fhir.types import Dosage, Fact, Interval, Quantity, Ratio, Timing
+from kiwi_fhir.types import Dosage, Fact, Interval, Quantity, Ratio
 
 _MEDICATION = "medication"
 _ONE = Decimal(1)
+_PER_TIME = re.compile(r"/\s?(?:h|hr|hrs|hour|min|minute)$")
 
 
 def medication_statement(sheet: Sheet, fact: Fact) -> Resource:
     """The MedicationStatement of a drug."""
     resource = sheet.start("MedicationStatement", fact)
-    resource["status"] = _status(sheet, fact)
-    product = _product(fact)
+    resource["status"] = sheet.rules.drug[state(sheet, fact)]
+    product = _product(sheet, fact)
     if product is None:
-        resource["medicationCodeableConcept"] = concept(fact.text, fact.codings)
+        resource["medicationCodeableConcept"] = sheet.code(fact)
     else:
         resource["contained"] = [product]
         resource["medicationReference"] = {"reference": f"#{_MEDICATION}", "display": fact.text}
@@ -31,47 +33,61 @@ def medication_statement(sheet: Sheet, fact: Fact) -> Resource:
     if date is not None and not fact.negated:
         resource["effectiveDateTime"] = date
     if fact.dosages:
-        several = len(fact.dosages) > 1
-        resource["dosage"] = [
-            _dosage(item, number if several else None) for number, item in enumerate(fact.dosages, start=1)
-        ]
+        resource["dosage"] = dosages(fact)
     return resource
 
 
-def _status(sheet: Sheet, fact: Fact) -> str:
-    rules = sheet.rules.drug
+def state(sheet: Sheet, fact: Fact) -> str:
+    """The key of fhir.toml's `drug` (or `medication_request`) that has the status of a drug."""
     if fact.interruption is not None:
-        key: str = fact.interruption
-    elif fact.negated:
-        key = "negated"
-    elif fact.past:
-        key = "past"
-    else:
-        key = "listed" if fact.mention.section in rules["listed_sections"] else "otherwise"
-    return str(rules[key])
+        return fact.interruption
+    if fact.negated:
+        return "negated"
+    if fact.plan == "planned":
+        return "planned"
+    if fact.past:
+        return "past"
+    if fact.plan is not None:
+        return fact.plan
+    return "listed" if fact.mention.section in sheet.rules.drug["listed_sections"] else "otherwise"
 
 
-def _product(fact: Fact) -> Resource | None:
+def dosages(fact: Fact) -> list[Resource]:
+    """The Dosages of a drug, numbered where there are several."""
+    several = len(fact.dosages) > 1
+    return [_dosage(item, number if several else None) for number, item in enumerate(fact.dosages, start=1)]
+
+
+def _product(sheet: Sheet, fact: Fact) -> Resource | None:
     """The Medication with form and strength, None where neither is known of the product."""
     strengths = {ratio for dosage in fact.dosages if (ratio := _strength(dosage)) is not None}
-    if not fact.forms and not strengths:
+    combined = {dosage.strengths for dosage in fact.dosages if dosage.strengths}
+    if not fact.forms and not strengths and len(combined) != 1:
         return None
     product: Resource = {
         "resourceType": "Medication",
         "id": _MEDICATION,
-        "code": concept(fact.text, fact.codings),
+        "code": sheet.code(fact),
     }
+    if len(combined) == 1:
+        product["extension"] = [_combined(sheet, combined.pop())]
     if fact.forms:
         product["form"] = joined(fact.forms)
     if len(strengths) == 1:
         ratio = strengths.pop()
         product["ingredient"] = [
             {
-                "itemCodeableConcept": concept(fact.text, fact.codings),
+                "itemCodeableConcept": sheet.code(fact),
                 "strength": {"numerator": quantity(ratio.numerator), "denominator": quantity(ratio.denominator)},
             }
         ]
     return product
+
+
+def _combined(sheet: Sheet, strengths: tuple[Quantity, ...]) -> Resource:
+    """The strengths of "5/325 mg" in their order; `ingredient` can't take them: which has which is not said."""
+    parts = [{"url": "strength", "valueQuantity": quantity(strength)} for strength in strengths]
+    return {"url": f"{sheet.rules.extensions}combined-strength", "extension": parts}
 
 
 def _strength(dosage: Dosage) -> Ratio | None:
@@ -82,6 +98,8 @@ def _strength(dosage: Dosage) -> Ratio | None:
         return None
     counted = dosage.amount.low if isinstance(dosage.amount, Interval) else dosage.amount
     unit = counted.unit if counted is not None and counted.code is None else None
+    if dosage.strength.code == "%":
+        unit = None  # of the product, not "per drop"
     return Ratio(dosage.strength, Quantity(_ONE, unit))
 
 
@@ -99,7 +117,7 @@ def _dosage(item: Dosage, sequence: int | None) -> Resource:
     found: Resource = {"text": item.text}
     if sequence is not None:
         found["sequence"] = sequence
-    timing = _timing(item.timing, item.duration)
+    timing = _timing(item)
     if timing:
         found["timing"] = {"repeat": timing}
     if item.as_needed_for is not None:
@@ -115,19 +133,24 @@ def _dosage(item: Dosage, sequence: int | None) -> Resource:
 
 
 def _dose_and_rate(dose: Quantity | Interval) -> Resource:
-    """A dose, or a rate where the unit is one of time ("6 mL an hour")."""
+    """A dose, or a rate where the unit is per time ("6 mL an hour", "12 units/hr")."""
     if isinstance(dose, Interval):
         return {f"{_kind(dose.low)}Range": interval(dose)}
     return {f"{_kind(dose)}Quantity": quantity(dose)}
 
 
 def _kind(item: Quantity | None) -> str:
-    code = item.code if item is not None else None
-    return "rate" if code is not None and code.endswith(("/h", "/min")) else "dose"
+    unit = (item.code or item.unit or "") if item is not None else ""
+    return "rate" if _PER_TIME.search(unit) else "dose"
 
 
-def _timing(timing: Timing | None, duration: Quantity | Interval | None) -> Resource:
+def _timing(item: Dosage) -> Resource:
     repeat: Resource = {}
+    timing, duration, over = item.timing, item.duration, item.given_over
+    if isinstance(over, Interval) and over.low is not None and over.high is not None:
+        repeat |= {"duration": over.low.value, "durationMax": over.high.value, "durationUnit": over.high.code}
+    elif isinstance(over, Quantity):
+        repeat |= {"duration": over.value, "durationUnit": over.code}
     if isinstance(duration, Quantity):
         repeat["boundsDuration"] = _time(duration)
     elif duration is not None and duration.low is not None and duration.high is not None:

@@ -8,6 +8,7 @@ from kiwi_fhir.fhir.elements import (
     Sheet,
     choose_time,
     coded,
+    coding,
     concept,
     date_time,
     interval,
@@ -53,11 +54,16 @@ def _without_value(sheet: Sheet, fact: Fact) -> Resource:
         resource["status"] = "cancelled"
         resource["dataAbsentReason"] = coded(_ABSENT, "not-performed", "Not Performed")
         return resource
+    if fact.plan == "planned":
+        resource["status"] = sheet.rules.test["planned"]
+        resource["dataAbsentReason"] = coded(_ABSENT, "temp-unknown", "Temporarily Unknown")
+        return resource
     _add_effective(resource, sheet, fact, dated=True)
     if fact.negative_finding:
         negations = (m.span for m in fact.mention.modifiers if m.label == "negation")
-        said = "; ".join(dict.fromkeys(words(span.of(sheet.note.text)) for span in negations))
-        resource["valueCodeableConcept"] = {"text": said}
+        said = dict.fromkeys(words(span.of(sheet.note.text)) for span in negations)
+        known = [one for one in said if one.lower() in sheet.rules.test["negative_words"]]
+        resource["valueCodeableConcept"] = {"text": "; ".join(known) or sheet.rules.test["negative_finding"]}
         resource["interpretation"] = [coded(INTERPRETATION, "NEG", "Negative")]
     else:
         resource["dataAbsentReason"] = coded(_ABSENT, "unknown", "Unknown")
@@ -71,7 +77,7 @@ def _start(sheet: Sheet, fact: Fact, *says: str) -> Resource:
     resource["status"] = "final"
     if fact.category is not None:
         resource["category"] = [coded(_CATEGORY, fact.category, _CATEGORIES[fact.category])]
-    resource["code"] = concept(fact.text, fact.codings)
+    resource["code"] = sheet.code(fact)
     resource["subject"] = sheet.subject
     if sheet.encounter is not None:
         resource["encounter"] = sheet.encounter
@@ -98,27 +104,31 @@ def _is_today(sheet: Sheet, resolved: str | None) -> bool:
 
 def _add_value(resource: Resource, item: LabValue) -> None:
     value = item.value
-    if isinstance(value, Quantity):
-        resource["valueQuantity"] = quantity(value)
-    elif isinstance(value, Interval):
-        resource["valueRange"] = interval(value)
+    if isinstance(value, Quantity | Interval):
+        resource.update(_measured(value))
     elif isinstance(value, Ratio):
         resource["valueRatio"] = {"numerator": quantity(value.numerator), "denominator": quantity(value.denominator)}
     elif isinstance(value, BloodPressure):
         code = resource["code"]
-        codings = [{"system": _PANEL.system, "code": _PANEL.code, "display": _PANEL.display}, *code.get("coding", [])]
-        resource["code"] = {"coding": codings, "text": code["text"]}
+        linked = [item for item in code.get("coding", ()) if item["code"] != _PANEL.code]
+        resource["code"] = {"coding": [coding(_PANEL), *linked], "text": code["text"]}
         resource["category"] = [coded(_CATEGORY, "vital-signs", _CATEGORIES["vital-signs"])]
         resource["component"] = [
-            {"code": concept("Systolic blood pressure", (_SYSTOLIC,)), "valueQuantity": quantity(value.systolic)},
-            {"code": concept("Diastolic blood pressure", (_DIASTOLIC,)), "valueQuantity": quantity(value.diastolic)},
+            {"code": concept("Systolic blood pressure", (_SYSTOLIC,)), **_measured(value.systolic)},
+            {"code": concept("Diastolic blood pressure", (_DIASTOLIC,)), **_measured(value.diastolic)},
         ]
     elif item.is_scale:
         resource["valueCodeableConcept"] = {"text": item.text}
     else:
         resource["valueString"] = item.text
+    if item.remark is not None:
+        resource["note"] = [{"text": item.remark}]
     if item.interpretation is not None and item.interpretation.code is not None:
         resource["interpretation"] = [coded(INTERPRETATION, item.interpretation.code, item.interpretation.display)]
+
+
+def _measured(value: Quantity | Interval) -> Resource:
+    return {"valueQuantity": quantity(value)} if isinstance(value, Quantity) else {"valueRange": interval(value)}
 
 
 def _range(item: ReferenceRange, value: LabValue | None) -> Resource:
@@ -126,9 +136,11 @@ def _range(item: ReferenceRange, value: LabValue | None) -> Resource:
     found: Resource = {"text": item.text}
     if item.interval is None:
         return found
-    unit = value.value if value is not None and isinstance(value.value, Quantity) else None
+    measured = value.value if value is not None else None
+    unit = measured.low if isinstance(measured, Interval) else measured
     for name, end in (("low", item.interval.low), ("high", item.interval.high)):
         if end is not None:
-            bare = end.unit is None and unit is not None
-            found[name] = quantity(Quantity(end.value, unit.unit, unit.code) if bare and unit is not None else end)
+            if end.unit is None and isinstance(unit, Quantity):
+                end = Quantity(end.value, unit.unit, unit.code)
+            found[name] = quantity(end)
     return found

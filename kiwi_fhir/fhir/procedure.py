@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-from kiwi_fhir.fhir.elements import Resource, Sheet, choose_time, concept
+from kiwi_fhir.fhir.elements import Resource, Sheet, choose_when
 from kiwi_fhir.types import Fact
 
 
 def procedure(sheet: Sheet, fact: Fact) -> Resource:
     """The Procedure of a treatment; what was not done has no time."""
-    date, text = choose_time(fact.moments, resolve=sheet.rules.resolve_times)
+    when = choose_when(fact.moments, resolve=sheet.rules.resolve_times)
     resource = sheet.start("Procedure", fact)
     resource["status"] = _status(sheet, fact)
-    resource["code"] = concept(fact.text, fact.codings)
+    resource["code"] = sheet.code(fact)
     resource["subject"] = sheet.subject
     if sheet.encounter is not None:
         resource["encounter"] = sheet.encounter
-    if not fact.negated:
-        if date is not None:
-            resource["performedDateTime"] = date
-        elif text is not None:
-            resource["performedString"] = text
+    if not fact.negated and when is not None:
+        resource[f"performed{when[0]}"] = when[1]
     return resource
 
 
@@ -28,6 +25,8 @@ def _status(sheet: Sheet, fact: Fact) -> str:
         key: str = fact.interruption
     elif fact.negated:
         key = "negated"
+    elif fact.plan == "planned":
+        key = "planned"
     elif any(moment.date is not None and not moment.future for moment in fact.moments):
         key = "dated"
     elif any(moment.future for moment in fact.moments):

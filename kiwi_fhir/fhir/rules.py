@@ -9,11 +9,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from kiwi_fhir.tables import ListOf, OneOf, Schema, load_table
+from kiwi_fhir.tables import ListOf, OneOf, Schema, check_sections, load_table
 from kiwi_fhir.types import Fact, MentionLabel, ModifierLabel
 
 _DRUG_STATUS = OneOf(
     ("active", "completed", "entered-in-error", "intended", "stopped", "on-hold", "unknown", "not-taken")
+)
+_REQUEST_STATUS = OneOf(
+    ("active", "on-hold", "cancelled", "completed", "entered-in-error", "stopped", "draft", "unknown")
 )
 _PROCEDURE_STATUS = OneOf(
     ("preparation", "in-progress", "not-done", "on-hold", "stopped", "completed", "entered-in-error", "unknown")
@@ -56,6 +59,7 @@ _SCHEMA: dict[str, Schema] = {
     "extensions": str,
     "identifiers": str,
     "tags": str,
+    "profiles": OneOf((_NONE, "us-core")),
     "source_path": str,
     "elements": {
         mention: {
@@ -77,16 +81,36 @@ _SCHEMA: dict[str, Schema] = {
         "problem_list_sections": ListOf(str),
     },
     "drug": {
-        "resource": OneOf(("MedicationStatement",)),
+        "resource": OneOf(("MedicationStatement", "MedicationRequest")),
         "negated": _DRUG_STATUS,
         "stopped": _DRUG_STATUS,
         "on-hold": _DRUG_STATUS,
         "past": _DRUG_STATUS,
+        "planned": _DRUG_STATUS,
+        "ongoing": _DRUG_STATUS,
+        "given": _DRUG_STATUS,
         "listed": _DRUG_STATUS,
         "otherwise": _DRUG_STATUS,
         "listed_sections": ListOf(str),
     },
+    "medication_request": {
+        "stopped": _REQUEST_STATUS,
+        "on-hold": _REQUEST_STATUS,
+        "past": _REQUEST_STATUS,
+        "planned": _REQUEST_STATUS,
+        "ongoing": _REQUEST_STATUS,
+        "given": _REQUEST_STATUS,
+        "listed": _REQUEST_STATUS,
+        "otherwise": _REQUEST_STATUS,
+    },
+    "test": {
+        "planned": OneOf(("registered", "unknown", _NONE)),
+        "negative_finding": str,
+        "negative_words": ListOf(str),
+    },
+    "allergy": {"present": OneOf(("confirmed", "unconfirmed")), "possible": OneOf(("unconfirmed", "confirmed"))},
     "treatment": {
+        "planned": _PROCEDURE_STATUS,
         "negated": _PROCEDURE_STATUS,
         "stopped": _PROCEDURE_STATUS,
         "on-hold": _PROCEDURE_STATUS,
@@ -108,9 +132,9 @@ _FIELDS: dict[ModifierLabel, str] = {
     "form": "forms",
 }
 _DOSAGE_FIELDS: dict[ModifierLabel, dict[str, Any]] = {
-    "strength": {"strength": None},
+    "strength": {"strength": None, "strengths": ()},
     "dosage": {"amount": None},
-    "duration": {"duration": None},
+    "duration": {"duration": None, "given_over": None},
     "frequency": {"timing": None, "as_needed": False, "as_needed_for": None},
     "route": {"routes": ()},
 }
@@ -118,18 +142,26 @@ _DOSAGE_FIELDS: dict[ModifierLabel, dict[str, Any]] = {
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """fhir.toml, checked. The dicts are its tables; `ignored` is what `elements` leaves out."""
+    """fhir.toml, checked. The dicts are its tables; `ignored` is what `elements` leaves out.
+
+    `not_blood` is that of relationships.toml.
+    """
 
     extensions: str
     identifiers: str
     tags: str
+    us_core: bool
     source_path: str
     ignored: frozenset[tuple[MentionLabel, ModifierLabel]]
     resolve_times: bool
     condition: dict[str, Any]
     drug: dict[str, Any]
+    medication_request: dict[str, str]
     treatment: dict[str, str]
+    test: dict[str, Any]
+    allergy: dict[str, str]
     ignored_sections: frozenset[str]
+    not_blood: frozenset[str]
 
     def trim(self, fact: Fact) -> Fact:
         """`fact` without what the elements table leaves out."""
@@ -147,8 +179,14 @@ class Rules:
 
 
 def load_rules(directory: Path | None) -> Rules:
-    """fhir.toml. Raises MappingError naming file, line and key."""
+    """fhir.toml, and `not_blood` of relationships.toml. Raises MappingError naming file, line and key."""
     table = load_table("fhir", directory, _SCHEMA)
+    sections = {
+        "condition.problem_list_sections": table["condition"]["problem_list_sections"],
+        "drug.listed_sections": table["drug"]["listed_sections"],
+        "sections.ignored": table["sections"]["ignored"],
+    }
+    check_sections("fhir", sections, directory)
     ignored = frozenset(
         (mention, modifier)
         for mention, elements in ELEMENTS.items()
@@ -159,6 +197,7 @@ def load_rules(directory: Path | None) -> Rules:
         extensions=table["extensions"],
         identifiers=table["identifiers"],
         tags=table["tags"],
+        us_core=table["profiles"] == "us-core",
         source_path=table["source_path"],
         ignored=ignored,
         resolve_times=table["times"]["relative"] == "resolve",
@@ -167,6 +206,10 @@ def load_rules(directory: Path | None) -> Rules:
             "problem_list_sections": frozenset(table["condition"]["problem_list_sections"]),
         },
         drug={**table["drug"], "listed_sections": frozenset(table["drug"]["listed_sections"])},
+        medication_request=table["medication_request"],
         treatment=table["treatment"],
+        test={**table["test"], "negative_words": frozenset(map(str.lower, table["test"]["negative_words"]))},
+        allergy=table["allergy"],
         ignored_sections=frozenset(table["sections"]["ignored"]),
+        not_blood=frozenset(load_table("relationships", directory)["not_blood"]),
     )

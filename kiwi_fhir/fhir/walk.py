@@ -16,10 +16,13 @@ from kiwi_fhir.fhir import spec
 from kiwi_fhir.fhir.invariants import INVARIANTS, Rule, codes_of
 from kiwi_fhir.fhir.primitives import OTHERS, TEXTS, TextTest
 
+# The last but one is a search, in a transaction: http://hl7.org/fhir/R4/http.html#trules
 _REFERENCE = re.compile(
-    r"[A-Z][A-Za-z]{1,63}/[A-Za-z0-9\-.]{1,64}(?:/_history/[A-Za-z0-9\-.]{1,64})?|#.*|[a-z][a-z0-9+.-]*:\S+"
+    r"[A-Z][A-Za-z]{1,63}/[A-Za-z0-9\-.]{1,64}(?:/_history/[A-Za-z0-9\-.]{1,64})?|#.*|[A-Z][A-Za-z]{1,63}\?\S+"
+    r"|[a-z][a-z0-9+.-]*:\S+"
 )
 # Types with a dot are BackboneElements but for these two; of the others only Timing and Dosage are.
+_MOST_KEPT, _TEXT = 4096, frozenset({str})
 _PLAIN, _BACKBONE = ("Timing.repeat", "Dosage.doseAndRate"), ("Timing", "Dosage")
 
 
@@ -27,12 +30,14 @@ _PLAIN, _BACKBONE = ("Timing.repeat", "Dosage.doseAndRate"), ("Timing", "Dosage"
 class Finding:
     """What is wrong where: `path` as `Condition.onsetDateTime`, `rule` a key of the specification or of ours.
 
-    Ours are `structure` (elements, cardinality, types), `required-code`, `syntax`, `reference` and `bundle`.
+    Ours are `structure` (elements, cardinality, types), `required-code`, `syntax`, `code-system`, `code-syntax`,
+    `ucum`, `reference` and `bundle`. `is_warning` is of what may be right where the bundle goes.
     """
 
     path: str
     rule: str
     message: str
+    is_warning: bool = False
 
 
 Path: TypeAlias = tuple[Any, str | int] | str
@@ -40,17 +45,29 @@ Path: TypeAlias = tuple[Any, str | int] | str
 
 @dataclass(slots=True)
 class Report:
-    """What a walk gathers: findings, and the references into `contained`."""
+    """What a walk gathers: findings, and the references into `contained`.
+
+    `known` holds the shared objects that were right before, by identity (kept, so that no other object gets it), None
+    where nothing is shared.
+    """
 
     findings: list[Finding] = field(default_factory=list)
     local: set[str] = field(default_factory=set)
+    known: dict[int, Any] | None = None
 
-    def add(self, path: Path, rule: str, message: str) -> None:
+    def add(self, path: Path, rule: str, message: str, *, is_warning: bool = False) -> None:
         """Note a finding."""
-        self.findings.append(Finding(_render(path), rule, message))
+        self.findings.append(Finding(_render(path), rule, message, is_warning))
 
 
 _Check = Callable[[Any, Path, Report], None]
+_IS_URI = TEXTS["uri"][0]
+#: The primitives of Extension.value[x]: the type that the test wants (None: it looks itself), and the test.
+_VALUES: dict[str, tuple[type | None, Callable[[Any], bool]]] = {
+    f"value{name[0].upper()}{name[1:]}": (str if name in TEXTS else None, test)
+    for name, (test, _) in {**TEXTS, **OTHERS}.items()
+    if name in spec.OPEN_TYPES.split()
+}
 
 
 class _Element(NamedTuple):
@@ -95,6 +112,8 @@ class _Type:
             if name not in value:
                 report.add((path, name), "structure", "is missing")
         for name, names, required in self.choices:
+            if not required and names.isdisjoint(value):
+                continue
             stated = len(names & value.keys())
             if stated > 1 or (required and not stated):
                 message = "has more than one type" if stated else "is missing"
@@ -141,8 +160,13 @@ def _check_contained(contained: object, path: Path, report: Report) -> None:
     if report.local - ids - {"#"}:
         report.add(path, "ref-1", "refers to a contained resource that is not there")
     for item in inside:
+        meta = item.get("meta")
         if "contained" in item:
             report.add((path, "contained"), "dom-2", "must not hold contained resources itself")
+        if isinstance(meta, dict) and {"versionId", "lastUpdated"} & meta.keys():
+            report.add((path, "contained"), "dom-4", "a contained resource must have no versionId and no lastUpdated")
+        if isinstance(meta, dict) and "security" in meta:
+            report.add((path, "contained"), "dom-5", "a contained resource must have no security label")
 
 
 def _check_contained_resource(resource: Any, path: Path, report: Report) -> None:
@@ -154,6 +178,24 @@ def _check_contained_resource(resource: Any, path: Path, report: Report) -> None
         type_of(kind).check(resource, path, report)
 
 
+def _once(check: _Check) -> _Check:
+    """`check`, but for objects that it found right in an earlier resource."""
+
+    def run(value: Any, path: Path, report: Report) -> None:
+        known = report.known
+        if known is None:
+            check(value, path, report)
+        elif id(value) not in known:
+            earlier = len(report.findings)
+            check(value, path, report)
+            # what refers to `contained` counts for each resource
+            if len(report.findings) == earlier and value.get("reference", "")[:1] != "#":
+                known[id(value)] = value
+
+    return run
+
+
+@_once
 def _check_reference(value: Any, path: Path, report: Report) -> None:
     type_of("Reference").check(value, path, report)
     reference = value.get("reference") if type(value) is dict else None
@@ -165,19 +207,79 @@ def _check_reference(value: Any, path: Path, report: Report) -> None:
         report.local.add(reference)
 
 
-def _check_extension(value: Any, path: Path, report: Report) -> None:
-    """Half of all objects are extensions, nearly all of them a url and a value: those take a short way."""
-    extension = type_of("Extension")
-    if type(value) is dict and len(value) == 2 and "url" in value:
-        for key, item in value.items():
-            known = extension.elements.get(key)
-            if known is None or known.many or key == "id":
-                break
-            if known.test is None or type(item) is not str or not known.test(item):
-                known.check(item, (path, key), report)
-        else:
+def _reference_to(targets: str) -> _Check:
+    """A Reference that may be to some types only; of a URL or urn the type is not known."""
+    types = frozenset(targets.replace(" ", "").split(","))
+
+    def run(value: Any, path: Path, report: Report) -> None:
+        _check_reference(value, path, report)
+        if type(value) is not dict:
             return
-    extension.check(value, path, report)
+        reference, kind = value.get("reference"), value.get("type")
+        if type(reference) is str and reference[:1].isupper():
+            kind = reference.partition("?")[0].partition("/")[0]
+        if type(kind) is str and kind not in types and "/" not in kind:
+            report.add(path, "reference", f"must refer to {', '.join(sorted(types))}")
+
+    return run
+
+
+def _remembered(check: _Check) -> _Check:
+    """`check` of a CodeableConcept, but for those that are only a coding (a status, a category) that was right before.
+
+    What is remembered are the names and texts of that coding; other concepts say more of the note.
+    """
+    right: set[tuple[tuple[str, Any], ...]] = set()
+
+    def run(value: Any, path: Path, report: Report) -> None:
+        codings = value.get("coding") if type(value) is dict and len(value) == 1 else None
+        coding = codings[0] if type(codings) is list and len(codings) == 1 else None
+        if type(coding) is not dict or not _TEXT.issuperset(map(type, coding.values())):
+            check(value, path, report)
+            return
+        said = tuple(coding.items())
+        if said in right:
+            return
+        earlier = len(report.findings)
+        check(value, path, report)
+        if len(report.findings) == earlier and len(right) < _MOST_KEPT:
+            right.add(said)
+
+    return run
+
+
+def _check_extensions(value: Any, path: Path, report: Report) -> None:
+    """A list of extensions. Half of all objects are extensions: those that are right take a short way."""
+    if type(value) is not list or not value:
+        report.add(path, "structure", "must be a list with at least one item")
+    elif not _are_right(value, report):
+        for index, part in enumerate(value):
+            type_of("Extension").check(part, (path, index), report)
+
+
+def _are_right(extensions: list[Any], report: Report) -> bool:
+    """Whether each is a url with a primitive, a Reference or such extensions, and right; False says nothing."""
+    try:
+        for extension in extensions:
+            (name, url), (key, item) = extension.items()
+            if name != "url" or type(url) is not str or not _IS_URI(url):
+                return False
+            if key == "extension":
+                if type(item) is not list or not item or not _are_right(item, report):
+                    return False
+            elif key == "valueReference":
+                earlier = len(report.findings)
+                _check_reference(item, "", report)
+                if len(report.findings) > earlier:
+                    del report.findings[earlier:]  # the long way finds them too, with their path
+                    return False
+            else:
+                kind, test = _VALUES[key]
+                if (kind is not None and type(item) is not kind) or not test(item):
+                    return False
+    except (AttributeError, KeyError, ValueError):  # no object, another type, not two elements
+        return False
+    return True
 
 
 def _check_anything(value: Any, path: Path, report: Report) -> None:
@@ -219,6 +321,8 @@ def _bound_concept(value_set: str) -> _Check:
 
 
 def _element(name: str, value_set: str = "", *, many: bool = False) -> _Element:
+    if name == "Extension":
+        return _Element(_check_extensions)
     return _Element(_check_of(name, value_set), many, None if many else _text_test(name, value_set))
 
 
@@ -226,14 +330,18 @@ def _check_of(name: str, value_set: str = "") -> _Check:
     """The check of a type by its name, which may be one that is compiled later."""
     if name in TEXTS or name in OTHERS:
         return _primitive(name, value_set)
-    if value_set:
-        return _bound_concept(value_set)
     if name == "Reference":
-        return _check_reference
+        return _reference_to(value_set) if value_set else _check_reference
+    if value_set:
+        return _remembered(_bound_concept(value_set))
+    if name == "Meta":
+        return _once(type_of(name).check)
+    if name == "CodeableConcept":
+        return _remembered(type_of(name).check)
     if name == "Resource":
         return _check_contained_resource
-    if name == "Extension":
-        return _check_extension
+    if name == "AnyResource":
+        return walk_resource
     if name not in _lines():
         return _check_anything
     return type_of(name).check
@@ -262,6 +370,8 @@ def type_of(name: str) -> _Type:
         return known
     made = _compiled[name] = _Type({}, (), (), INVARIANTS.get(name, ()))
     base = spec.DOMAIN_BASE if name in spec.RESOURCES else spec.ELEMENT_BASE
+    if name == "Bundle":
+        base = spec.RESOURCE_BASE
     if name in _BACKBONE or ("." in name and name not in _PLAIN):
         base = spec.BACKBONE_BASE
     required, choices = [], []
@@ -270,8 +380,9 @@ def type_of(name: str) -> _Type:
         bare, many = label.rstrip("!*"), label.endswith("*")
         if bare.endswith("[x]"):
             stem = bare.removesuffix("[x]")
-            names = {f"{stem}{kind[0].upper()}{kind[1:]}": kind for kind in types.split("|")}
-            made.elements.update({key: _element(kind) for key, kind in names.items()})
+            kinds = (kind.partition("=") for kind in types.split("|"))
+            names = {f"{stem}{kind[0].upper()}{kind[1:]}": _element(kind, targets) for kind, _, targets in kinds}
+            made.elements.update(names)
             choices.append((stem, frozenset(names), "!" in label))
             continue
         kind, _, value_set = types.partition("=")

@@ -12,15 +12,24 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, cast
 
+from kiwi_fhir.normalize.plans import PLANS
 from kiwi_fhir.normalize.words import Phrases, Vocabulary, load_vocabulary, plain
-from kiwi_fhir.tables import ListOf, Schema, load_table
+from kiwi_fhir.tables import ListOf, Schema, check_sections, load_table, refuse
 from kiwi_fhir.types import Assertion, Coding, Modifier, Span, Term
 
 _SCHEMA: dict[str, Schema] = {
     "fillers": ListOf(str),
-    "sections": {"past": ListOf(str), "family": ListOf(str)},
+    "sections": {
+        "past": ListOf(str),
+        "family": ListOf(str),
+        "allergies": ListOf(str),
+        "planned": ListOf(str),
+        "vital-signs": ListOf(str),
+        "course": ListOf(str),
+    },
+    "plan": PLANS,
     "uncertain": {"differential": ListOf(str), "unlikely": ListOf(str)},
-    "condition": {"hypothetical": ListOf(str)},
+    "condition": {"hypothetical": ListOf(str), "circumstance": ListOf(str)},
     "negation": {
         "stopped": ListOf(str),
         "on-hold": ListOf(str),
@@ -31,6 +40,7 @@ _SCHEMA: dict[str, Schema] = {
 }
 
 Doubt = Literal["possible", "differential", "unlikely"]
+Condition = Literal["hypothetical", "conditional", "circumstance"]
 Interruption = Literal["stopped", "on-hold"]
 NegationKind = Literal["stopped", "on-hold", "negative", "not-performed"]
 
@@ -46,8 +56,9 @@ class Assertions:
 
     past_sections: frozenset[str]
     family_sections: frozenset[str]
+    vital_sections: frozenset[str]
     uncertain: Phrases
-    hypothetical: Phrases
+    conditions: Phrases
     negation: Phrases
     interruptions: Mapping[str, Interruption]
     before: re.Pattern[str]
@@ -61,9 +72,9 @@ class Assertions:
         found = self.uncertain.find(text)
         return "differential" if found == "differential" else "unlikely" if found == "unlikely" else "possible"
 
-    def condition(self, text: str) -> Literal["hypothetical", "conditional"]:
-        """What a `condition` modifier says."""
-        return "hypothetical" if self.hypothetical.find(text) else "conditional"
+    def condition(self, text: str) -> Condition:
+        """What a `condition` modifier says; a circumstance ("on exertion") is of a problem that is there."""
+        return cast("Condition | None", self.conditions.find(text)) or "conditional"
 
     def negation_kind(self, text: str) -> NegationKind | None:
         """What a `negation` modifier says more than "no": a key of assertion.toml's [negation], else None."""
@@ -83,13 +94,16 @@ class Assertions:
             return [Term(modifier, text, self.family if family else None)]
         return [Term(modifier, text, coding) for coding in known]
 
-    def interruption(self, text: str, mention: Span) -> Interruption | None:
-        """Whether words beside the mention say that it was stopped or held: "stopped her aspirin", "was held"."""
-        start = max(0, mention.start - 60)
+    def interruption(self, text: str, mention: Span, sentence: tuple[int, int]) -> Interruption | None:
+        """Whether words beside the mention say that it was stopped or held: "stopped her aspirin", "was held".
+
+        `sentence` is where the mention's sentence or list item begins and ends: no word beyond it is of the mention.
+        """
+        start, end = max(sentence[0], mention.start - 60), min(sentence[1], mention.end + 40)
         found = self.before.search(text, start, mention.start)
         if found is not None and not _NOT.search(text, start, found.start()):
             return self.interruptions[plain(found["verb"])]
-        found = self.after.match(text, mention.end, mention.end + 40)
+        found = self.after.match(text, mention.end, end)
         if found is not None and not _NOT.search(text, start, mention.start):
             return self.interruptions[plain(found["verb"])]
         return None
@@ -111,8 +125,12 @@ def strongest(
 def load_assertions(directory: Path | None) -> Assertions:
     """assertion.toml and relationships.toml. Raises MappingError."""
     table = load_table("assertion", directory, _SCHEMA)
+    check_sections("assertion", {f"sections.{key}": kinds for key, kinds in table["sections"].items()}, directory)
     people = load_table("relationships", directory)
-    relationships = load_vocabulary("relationships", directory, {"patient": ListOf(str)})
+    relationships = load_vocabulary("relationships", directory, {"patient": ListOf(str), "not_blood": ListOf(str)})
+    for index, code in enumerate(people["not_blood"]):
+        if code not in people["codes"]:
+            refuse("relationships", ("not_blood", index), f"the code '{code}' is not under [codes]", directory)
     fillers = table["fillers"]
     sections = {kind: frozenset(names) for kind, names in table["sections"].items()}
     kinds: dict[str, Interruption] = {}
@@ -123,12 +141,16 @@ def load_assertions(directory: Path | None) -> Assertions:
     return Assertions(
         past_sections=sections["past"],
         family_sections=sections["family"],
+        vital_sections=sections["vital-signs"],
         uncertain=Phrases.of(table["uncertain"], fillers),
-        hypothetical=Phrases.of(table["condition"], fillers),
+        conditions=Phrases.of(table["condition"], fillers),
         negation=Phrases.of(table["negation"], fillers),
         interruptions=kinds,
         before=re.compile(rf"\b(?P<verb>{verbs})\s+(?:{_LINK}\s+)*$", re.IGNORECASE),
-        after=re.compile(rf"\s+{_AUXILIARY}\s+(?:\w+ly\s+)?(?P<verb>{verbs})\b", re.IGNORECASE),
+        after=re.compile(
+            rf"(?:\s+{_AUXILIARY}\s+(?:\w+ly\s+)?|\s*[,(–-]\s*(?=\w+(?:ed|eld|'d)\b))(?P<verb>{verbs})\b",
+            re.IGNORECASE,
+        ),
         relationships=relationships,
         patient=frozenset(plain(word) for word in people["patient"]),
         family=relationships.codings.get("FAMMEMB"),

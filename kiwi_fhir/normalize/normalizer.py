@@ -10,152 +10,201 @@ from dataclasses import replace
 from datetime import date
 from pathlib import Path
 
+from kiwi_fhir.normalize.ages import About
+from kiwi_fhir.normalize.allergies import load_allergies
 from kiwi_fhir.normalize.assertion import load_assertions, strongest
+from kiwi_fhir.normalize.context import load_context
 from kiwi_fhir.normalize.dates import day_of, load_dates
-from kiwi_fhir.normalize.dosage import Dosages
+from kiwi_fhir.normalize.dosage import load_dosages
+from kiwi_fhir.normalize.kinds import load_tests
+from kiwi_fhir.normalize.laterality import load_lateralities
+from kiwi_fhir.normalize.plans import load_plans
 from kiwi_fhir.normalize.quantity import load_units
+from kiwi_fhir.normalize.results import load_results
+from kiwi_fhir.normalize.sentences import Sentences, lower, sentences
+from kiwi_fhir.normalize.terminology import Linker
+from kiwi_fhir.normalize.terminology.properties import load_properties
 from kiwi_fhir.normalize.timing import load_frequencies
-from kiwi_fhir.normalize.values import load_tests, load_values
 from kiwi_fhir.normalize.words import Vocabulary, load_vocabulary, one_line
-from kiwi_fhir.types import Assertion, Document, Fact, Mention, Modifier, ModifierLabel, Moment, Span, Term
+from kiwi_fhir.types import Assertion, Coding, Document, Fact, Mention, Modifier, ModifierLabel, Moment, Span, Term
 
 _AFTER_PRN = re.compile(r"[.,]?(?P<word>\s+(?:for|if)(?:\s+(?:the|any|his|her))?)?\s+", re.IGNORECASE)
 _AND = re.compile(r"\s*(?:,|and|or|and/or|/)\s+(?:(?:and|or)\s+)?", re.IGNORECASE)
 _ENDED_ON = re.compile(r"\s*(?:(?:on|in|by|as of|since)\s*)?", re.IGNORECASE)
+_SIDE = re.compile(r"\s+(?:side|family)\b", re.IGNORECASE)
 _ENDS = frozenset({"resolved", "remission"})
 
 
 class Normalizer:
     """Makes facts with the words of the mapping files. Picklable; one instance serves any number of documents."""
 
-    def __init__(self, tables_directory: Path | None = None) -> None:
-        """Load and check the mapping files (those of `tables_directory` first). Raises MappingError."""
+    def __init__(self, tables_directory: Path | None = None, linker: Linker | None = None) -> None:
+        """Load and check the mapping files (those of `tables_directory` first). Raises MappingError.
+
+        `linker` gives the facts their codings; without one they have none.
+        """
+        self._linker = linker
+        self._properties = None if linker is None else load_properties(tables_directory)
         units = load_units(tables_directory)
         self._assertions = load_assertions(tables_directory)
+        self._context = load_context(tables_directory)
+        self._allergies = load_allergies(tables_directory)
+        self._plans = load_plans(tables_directory)
         self._dates = load_dates(tables_directory)
-        self._values = load_values(tables_directory, units)
+        self._results = load_results(tables_directory, units)
         self._tests = load_tests(tables_directory)
         self._severities = load_vocabulary("severity", tables_directory)
         self._courses = load_vocabulary("course", tables_directory)
+        self._lateralities = load_lateralities(tables_directory)
         self._frequencies = load_frequencies(tables_directory, units)
-        self._dosages = Dosages(units, self._frequencies, load_vocabulary("routes", tables_directory))
+        self._dosages = load_dosages(tables_directory, units, self._frequencies)
 
     def facts(self, document: Document) -> list[Fact]:
-        """One fact per mention of `document`, in its order."""
+        """One fact per mention of `document`, in its order, and one per statement that there are no allergies.
+
+        A fact's mention also holds the modifiers that the rules of context.toml add.
+        """
         text, note_date = document.note.text, day_of(document.note.time)
+        lowered, cut = lower(text), sentences(text)
+        document = self._context.complete(document, lowered, cut)
         reasons, awaited = self._reasons(document)
         facts: list[Fact] = []
-        for mention in document.mentions:
+        linked = self._linker.codings(document) if self._linker is not None else [()] * len(document.mentions)
+        for mention, codings in zip(document.mentions, linked, strict=True):
             if mention.label == "problem":
-                fact = self._problem(text, mention, note_date, awaited=mention.span in awaited)
+                fact = self._problem(text, mention, codings, note_date, awaited=mention.span in awaited)
             elif mention.label == "test":
-                fact = self._test(text, mention, note_date)
+                fact = self._fitted(self._test(text, mention, codings, note_date))
             elif mention.label == "drug":
-                fact = self._drug(text, mention, note_date, reasons)
+                fact = self._drug(text, mention, codings, note_date, reasons, cut)
             else:
-                fact = self._treatment(text, mention, note_date)
+                fact = self._treatment(text, mention, codings, note_date, cut)
             facts.append(fact)
-        return facts
+        for index, fact in enumerate(facts):
+            plan = self._plans.read(lowered, facts, index, cut) if fact.mention.label != "problem" else None
+            if plan is not None:
+                facts[index] = replace(fact, plan=plan)
+        return self._allergies.resolve(text, lowered, cut, facts)
 
-    def _problem(self, text: str, mention: Mention, note_date: date | None, *, awaited: bool) -> Fact:
+    def _fitted(self, fact: Fact) -> Fact:
+        """A test with the code that its results can have, or none, and with the code's category."""
+        if not fact.codings or self._properties is None or self._linker is None:
+            return fact
+        category = self._tests.kind(fact.text).category or self._properties.category(fact.codings) or fact.category
+        if category != fact.category:
+            fact = replace(fact, category=category)
+        wrong = self._properties.misfit(fact)
+        if wrong is None:
+            return fact
+        other = self._properties.other(wrong, fact)
+        return replace(fact, codings=() if other is None else self._linker.of_test(other))
+
+    def _problem(
+        self, text: str, mention: Mention, codings: tuple[Coding, ...], note_date: date | None, *, awaited: bool
+    ) -> Fact:
         """`awaited` is a problem that a drug is taken as needed for."""
         rules = self._assertions
         family = mention.section in rules.family_sections
         relatives: list[Term] = []
         patient = False
         for modifier in _all(mention, "subject"):
-            found = rules.relatives(modifier, _words(text, modifier.span), family=family)
+            side = _SIDE.match(text, modifier.span.end)  # "mother's side" is not the mother
+            words = _words(text, Span(modifier.span.start, side.end()) if side is not None else modifier.span)
+            found = rules.relatives(modifier, words, family=family)
             relatives += found
             patient = patient or not found
+        named = [relative for relative in relatives if relative.coding not in (None, rules.family)]
+        relatives = named or relatives  # of "young" and "brothers" the brothers
         doubts = {rules.doubt(_words(text, modifier.span)) for modifier in _all(mention, "uncertain")}
         doubt = next((doubt for doubt in ("unlikely", "differential", "possible") if doubt in doubts), None)
-        conditions = {rules.condition(_words(text, modifier.span)) for modifier in _all(mention, "condition")}
-        if awaited:
-            conditions.add("conditional")
-        condition = next((value for value in ("hypothetical", "conditional") if value in conditions), None)
         denied = any(self._dates.denies(_words(text, modifier.span)) for modifier in _all(mention, "temporal"))
         negated = denied or any(_all(mention, "negation"))
+        conditions = {rules.condition(_words(text, modifier.span)) for modifier in _all(mention, "condition")}
+        if awaited or (negated and conditions == {"circumstance"}):  # "no dyspnea on exertion" says nothing of rest
+            conditions.add("conditional")
+        condition = next((value for value in ("hypothetical", "conditional") if value in conditions), None)
         courses = self._terms(text, mention, "course", self._courses)
-        moments = self._moments(text, mention, note_date)
+        kin = bool(relatives) or (family and not patient)
+        history = bool(_all(mention, "temporal")) and (
+            mention.section in rules.past_sections or self._dates.is_history(text, mention.span.start)
+        )
+        about: About = "relative" if kin else "other" if history else "problem"
+        moments = self._moments(text, mention, note_date, about=about)
         return Fact(
             mention=mention,
             text=_words(text, mention.span),
             assertion=strongest(
-                relative=bool(relatives) or (family and not patient),
+                relative=kin,
                 condition=condition,
                 doubt=doubt,
                 negated=negated,
             ),
+            codings=codings,
             negated=negated,
             doubt=doubt,
             past=self._is_past(text, mention, moments),
             relatives=tuple(relatives),
             severities=self._terms(text, mention, "severity", self._severities),
             courses=courses,
-            body_sites=self._terms(text, mention, "bodyloc", None),
+            body_sites=self._lateralities.add(self._terms(text, mention, "bodyloc", None)),
             moments=tuple(_with_end(text, moment, courses) for moment in moments),
         )
 
-    def _test(self, text: str, mention: Mention, note_date: date | None) -> Fact:
+    def _test(self, text: str, mention: Mention, codings: tuple[Coding, ...], note_date: date | None) -> Fact:
         words = _words(text, mention.span)
-        pressure = self._tests.is_blood_pressure(words)
-        measured = _all(mention, "labvalue")
-        normal = [modifier for modifier in measured[1:] if self._is_range_beside_a_value(text, modifier)]
-        values = tuple(
-            self._values.read(modifier, _words(text, modifier.span), blood_pressure=pressure)
-            for modifier in measured
-            if modifier not in normal
-        )
-        ranges = tuple(
-            self._values.reference_range(modifier, _words(text, modifier.span))
-            for modifier in (*_all(mention, "reference_range"), *normal)
-        )
+        kind = self._tests.kind(words)
+        values, ranges, awaited = self._results.read(text, mention, kind)
         negations = [
             self._assertions.negation_kind(_words(text, modifier.span)) for modifier in _all(mention, "negation")
         ]
-        negative = "negative" in negations or ("not-performed" not in negations and self._tests.is_finding(words))
+        negative = "negative" in negations or ("not-performed" not in negations and kind.finding)
         moments = self._moments(text, mention, note_date)
         return Fact(
             mention=mention,
             text=words,
             assertion=self._plain(mention, negated=bool(negations)),
+            codings=codings,
             negated=bool(negations),
             past=_is_past(moments),
             moments=moments,
             values=values,
             reference_ranges=ranges,
-            category=self._tests.category(words),
+            category=kind.category or ("vital-signs" if mention.section in self._assertions.vital_sections else None),
             negative_finding=bool(negations) and not values and negative,
+            plan="planned" if awaited and not values and not negations else None,
         )
 
-    def _is_range_beside_a_value(self, text: str, modifier: Modifier) -> bool:
-        """Whether a test's second value is its normal range: "133 mmol/L (135-145)".
-
-        The corpus that the default model learned from has no reference ranges, so it takes them for values.
-        """
-        start = modifier.span.start
-        opened = text[max(0, start - 2) : start].rstrip().endswith(("(", "[")) or text[start] in "(["
-        interval = self._values.reference_range(modifier, _words(text, modifier.span)).interval if opened else None
-        return interval is not None and interval.low is not None and interval.high is not None
-
-    def _drug(self, text: str, mention: Mention, note_date: date | None, reasons: dict[Span, str]) -> Fact:
+    def _drug(
+        self,
+        text: str,
+        mention: Mention,
+        codings: tuple[Coding, ...],
+        note_date: date | None,
+        reasons: dict[Span, str],
+        cut: Sentences,
+    ) -> Fact:
         dosages, forms, timed = self._dosages.read(text, mention, reasons)
         moments = self._moments(text, mention, note_date, timed)
-        fact = self._treatment(text, mention, note_date)
+        fact = self._treatment(text, mention, codings, note_date, cut)
         return replace(fact, past=_is_past(moments), moments=moments, dosages=dosages, forms=forms)
 
-    def _treatment(self, text: str, mention: Mention, note_date: date | None) -> Fact:
+    def _treatment(
+        self, text: str, mention: Mention, codings: tuple[Coding, ...], note_date: date | None, cut: Sentences
+    ) -> Fact:
         rules = self._assertions
         kinds = [rules.negation_kind(_words(text, modifier.span)) for modifier in _all(mention, "negation")]
         interruption = next((kind for kind in kinds if kind == "stopped" or kind == "on-hold"), None)
+        if interruption is None:
+            interruption = rules.interruption(text, mention.span, cut.around(mention.span.start))
         moments = self._moments(text, mention, note_date)
         return Fact(
             mention=mention,
             text=_words(text, mention.span),
             assertion=self._plain(mention, negated=bool(kinds)),
+            codings=codings,
             negated=bool(kinds),
             past=self._is_past(text, mention, moments),
-            interruption=rules.interruption(text, mention.span) if interruption is None else interruption,
+            interruption=interruption,
             moments=moments,
         )
 
@@ -180,13 +229,20 @@ class Normalizer:
         return tuple(terms)
 
     def _moments(
-        self, text: str, mention: Mention, note_date: date | None, timed: frozenset[Modifier] = frozenset()
+        self,
+        text: str,
+        mention: Mention,
+        note_date: date | None,
+        timed: frozenset[Modifier] = frozenset(),
+        about: About = "other",
     ) -> tuple[Moment, ...]:
-        return tuple(
-            self._dates.read(modifier, _words(text, modifier.span), note_date)
-            for modifier in _all(mention, "temporal")
-            if modifier not in timed
-        )
+        moments = []
+        for modifier in _all(mention, "temporal"):
+            words, start = _words(text, modifier.span), modifier.span.start
+            if modifier not in timed and not self._dates.is_blank(words):
+                before = text[max(0, start - 60) : start]
+                moments.append(self._dates.read(modifier, words, note_date, before=before, about=about))
+        return tuple(moments)
 
     def _reasons(self, document: Document) -> tuple[dict[Span, str], set[Span]]:
         """What as-needed drugs are taken for where it is a problem behind the frequency ("prn for nausea and pain").
@@ -206,8 +262,11 @@ class Normalizer:
                 problem = problems.get(gap.end()) if gap is not None else None
                 if not frequency.as_needed or frequency.as_needed_for or gap is None or problem is None:
                     continue
-                # Without "for" a capital begins something else: "p.r.n. Hypertension is stable."
-                if not gap["word"] and ("\n" in gap[0] or not text[problem.span.start].islower()):
+                # Without "for" a capital begins something else ("p.r.n. Hypertension is stable."), but for "PRN SOB".
+                begins = text[problem.span.start].islower() or (
+                    problem.span.of(text).isupper() and modifier.span.of(text) == "PRN" and gap[0][0] == " "
+                )
+                if not gap["word"] and ("\n" in gap[0] or not begins):
                     continue
                 end = problem.span.end
                 while problem is not None:

@@ -50,7 +50,7 @@ _FRACTIONS = {"½": "0.5", "¼": "0.25", "¾": "0.75", "1/2": "0.5", "1/4": "0.2
 #: A number in digits, as a fraction, or as a word; compile with re.IGNORECASE.
 NUMBER = (
     rf"(?:\d+[ -](?:1/2|1/4|3/4)|\d?[½¼¾]|1/2|1/4|3/4|{DIGITS}"
-    rf"|(?:one|two|three|four) and (?:a|one)[ -]half|(?:one[ -])?half(?: an?)?"
+    rf"|(?:one|two|three|four|[1-9]) and (?:(?:a|one)[ -]half|1/2)|(?:one[ -])?half(?: an?)?"
     rf"|(?:{'|'.join(sorted(_WORDS, key=len, reverse=True))})\b)"
 )
 
@@ -79,6 +79,6 @@ def read_number(text: str) -> Decimal | None:
         return Decimal(whole) + Decimal(_FRACTIONS[part])
     if text[-1:] in _FRACTIONS and text[:-1].isdigit():
         return Decimal(text[:-1]) + Decimal(_FRACTIONS[text[-1]])
-    if whole in _WORDS and part in ("and a half", "and one half"):
-        return _WORDS[whole] + Decimal("0.5")
+    if part in ("and a half", "and one half", "and 1/2") and (whole in _WORDS or whole.isdigit()):
+        return (_WORDS[whole] if whole in _WORDS else Decimal(whole)) + Decimal("0.5")
     return None

@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 from kiwi_fhir.tables import ListOf, MapOf, Schema, load_table, refuse
@@ -21,17 +22,20 @@ VOCABULARY: dict[str, Schema] = {
 }
 
 _SPACES = re.compile(r"\s+")
-_LETTER_DOT = re.compile(r"\b([a-z])\s?\.(?=\s?[a-z]\s?\.|[a-z]\b)\s?")  # b.i.d. and b. i. d.
+_LETTER_DOTS = re.compile(r"\b[a-z](?:\.[a-z])+\b\.?")  # each of "b.i.d. p.r.n." by itself
+_SPACED_DOT = re.compile(r"\b([a-z])\s?\.(?=\s?[a-z]\s?\.|[a-z]\b)\s?")  # b. i. d.
 _WORD_DOT = re.compile(r"(?<=[a-z])\s?\.(?=\s|$|[,;:)])")
 _Q_DOT = re.compile(r"\bq\s?\.?\s?(?=\d)")
 _ENDS = ' .,;:!?()[]"*_'
 
 
+@lru_cache(maxsize=1 << 14)
 def plain(text: str) -> str:
     """`text` in lower case with single spaces, without the dots of abbreviations (`p.o.`, `q. 6h`) or edge marks."""
     text = _SPACES.sub(" ", text.lower().replace("’", "'").replace("–", "-"))
     if "." in text:
-        text = _WORD_DOT.sub("", _LETTER_DOT.sub(r"\1", text))
+        text = _LETTER_DOTS.sub(lambda found: found[0].replace(".", ""), text)
+        text = _WORD_DOT.sub("", _SPACED_DOT.sub(r"\1", text))
     if "q" in text:
         text = _Q_DOT.sub("q", text)
     return text.strip(_ENDS)
@@ -89,7 +93,8 @@ def load_vocabulary(name: str, directory: Path | None, extra: Mapping[str, Schem
         for word in entry["words"]:
             other = meanings.setdefault(plain(word) or word, code)
             if other != code:
-                refuse(name, f"codes.{code}", f"'{word}' stands under '{other}' too; keep one of them", directory)
+                problem = f"'{word}' stands under '{other}' too; keep one of them"
+                refuse(name, f"codes.{code}", problem, directory, f"codes.{other}")
     codings = {code: Coding(table["system"], code, entry["display"]) for code, entry in table["codes"].items()}
     scales = frozenset(code for code, entry in table["codes"].items() if entry.get("scale", False))
     return Vocabulary(Phrases(meanings, frozenset(table.get("fillers", ()))), codings, scales)

@@ -37,6 +37,11 @@ def mimic_iv_id(resource_type: str, key: str) -> str:
     return str(uuid.uuid5(uuid.uuid5(MIMIC_IV, resource_type), key))
 
 
+def load_note_types(tables: Path | None) -> dict[str, list[dict[str, str]]]:
+    """note_types.toml: the rules of each generation of MIMIC, in order. Raises MappingError."""
+    return load_table("note_types", tables, _TABLE)
+
+
 class _NoteTable(ABC):
     """What the two generations share: the CSV, the columns, bad rows."""
 
@@ -49,7 +54,7 @@ class _NoteTable(ABC):
 
     def __init__(self, files: Files, tables: Path | None = None) -> None:
         self._files = files
-        self._types: list[dict[str, str]] = load_table("note_types", tables, _TABLE)[self.kind]
+        self._types: list[dict[str, str]] = load_note_types(tables)[self.kind]
         self.dropped = 0
 
     def files(self, inputs: Sequence[str]) -> list[str]:

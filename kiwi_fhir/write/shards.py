@@ -10,15 +10,15 @@ import hashlib
 import json
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from decimal import Decimal
 from typing import Any
 
 import orjson
 
 from kiwi_fhir.brat import format_ann
-from kiwi_fhir.types import Document, Failure, Shard
+from kiwi_fhir.types import Document, Failure, NoteRows, Shard
 from kiwi_fhir.write.page import page
 from kiwi_fhir.write.store import TEMPORARY, Store
 
@@ -32,13 +32,15 @@ SINKS = ("ndjson", "brat", "html")
 class Result:
     """What a note became: its document, its bundle as one line of JSON, and the resources in it by type.
 
-    `not_mapped` counts the mentions that become no resource on purpose, by reason (`section-allergies`).
+    `not_mapped` counts the mentions that become no resource on purpose, by reason (`hypothetical`). `rows` is for an
+    OMOP database where one is written to, a failure where it has no place for the note.
     """
 
     document: Document
     bundle: bytes
     resources: Mapping[str, int]
     not_mapped: Mapping[str, int] = field(default_factory=dict)
+    rows: NoteRows | Failure | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,11 +66,22 @@ class Entry:
     files: list[tuple[str, str, int]]
 
 
-def write_shard(store: Store, shard: Shard[Result], sinks: Sequence[str], fingerprint: str) -> Entry:
-    """Write the shard's files to `sinks`, then its entry; what an earlier run wrote for the shard is removed first.
+#: Takes results somewhere else than to a file; what is refused there comes back as failures.
+Deliver = Callable[[Sequence[Result]], list[Failure]]
 
-    Raises OSError when a file can't be written.
+
+def write_shard(
+    store: Store, shard: Shard[Result], sinks: Sequence[str], fingerprint: str, deliver: Sequence[Deliver] = ()
+) -> Entry:
+    """Deliver the shard, write its files to `sinks`, then its entry; the files of an earlier run are removed first.
+
+    A note that was refused is among the failures and stays in the files. Raises OSError when a file can't be written,
+    and what `deliver` raises.
     """
+    lost = [failure for send in deliver for failure in send(shard.items)]
+    refused = len({failure.note_id for failure in lost if not failure.kept})
+    failed = refused + sum(not failure.kept for failure in shard.failures)
+    shard = replace(shard, failures=(*shard.failures, *lost))
     earlier = read_entry(store, shard.key)
     if earlier is not None:
         remove_entry(store, earlier)
@@ -103,12 +116,14 @@ def write_shard(store: Store, shard: Shard[Result], sinks: Sequence[str], finger
         shown = ((result.document, json.loads(result.bundle, parse_float=Decimal)) for result in shard.items)
         put(f"{PAGES}/{shard.key}.html", (part.encode() for part in page(shown, shard.key)))
     put(f"{MANIFEST}/{shard.key}.{FAILURES}", failure_lines(shard.failures))
-    entry = _entry(shard, fingerprint, files)
+    entry = _entry(shard, fingerprint, files, out=len(shard.items) - refused, failed=failed)
     store.write(entry_path(shard.key), [orjson.dumps(asdict(entry), option=orjson.OPT_SORT_KEYS), b"\n"])
     return entry
 
 
-def _entry(shard: Shard[Result], fingerprint: str, files: list[tuple[str, str, int]]) -> Entry:
+def _entry(
+    shard: Shard[Result], fingerprint: str, files: list[tuple[str, str, int]], *, out: int, failed: int
+) -> Entry:
     mentions: Counter[str] = Counter()
     modifiers: Counter[str] = Counter()
     resources: Counter[str] = Counter()
@@ -124,10 +139,9 @@ def _entry(shard: Shard[Result], fingerprint: str, files: list[tuple[str, str, i
         modifiers.update(label for label, _ in distinct)
         resources.update(result.resources)
         not_mapped.update(result.not_mapped)
-    failed = sum(not failure.kept for failure in shard.failures)
     notes = {
-        "in": len(shard.items) + failed,
-        "out": len(shard.items),
+        "in": out + failed,
+        "out": out,
         "failed": failed,
         "dropped": shard.dropped,
         "empty": empty,

@@ -124,6 +124,7 @@ def test_validate_names_what_is_wrong(tmp_path):
 def test_the_readme_names_every_command_and_the_help_says_the_same():
     text = README.read_text(encoding="utf-8")
     commands = {command.name or command.callback.__name__ for command in app.registered_commands}
+    commands |= {group.name for group in app.registered_groups}
     assert commands == set(re.findall(r"^\| `kiwi-fhir (\w+)", text, re.MULTILINE))
     options = set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", text))
     known = " ".join(call(command, "--help") for command in sorted(commands))

@@ -95,7 +95,10 @@ def test_every_resource_says_whose_where_from_and_by_what(bundle_of):
         assert owner == {"reference": "Patient/p1"}
         encounter = resource.get("context") or resource.get("encounter")
         assert (encounter == {"reference": "Encounter/e1"}) == (resource["resourceType"] != "FamilyMemberHistory")
-        derivation, confidence = resource["extension"][:2]
+        # A relative's conditions each have their own evidence; the resource names the places.
+        of_relative = resource["resourceType"] == "FamilyMemberHistory"
+        assert not of_relative or resource["extension"] == resource["condition"][0]["extension"][:1]
+        derivation, confidence = (resource["condition"][0] if of_relative else resource)["extension"][:2]
         assert derivation["url"] == "http://hl7.org/fhir/StructureDefinition/derivation-reference"
         parts = {part["url"]: part for part in derivation["extension"]}
         assert parts["reference"]["valueReference"] == {"reference": "DocumentReference/n1"}
@@ -189,9 +192,7 @@ def test_ids_hang_on_note_type_span_and_what_it_says(bundle_of):
     assert len(set(ids(VISIT))) == len(ids(VISIT))
     assert not set(ids(VISIT)) & set(ids(with_note(id="n2")))
     assert not set(ids(VISIT)) & set(ids(with_note(source="text")))
-    present, absent = (
-        ids(write("No fever.", ("problem", "fever", modifiers)))[0] for modifiers in ({}, {"negation": "No"})
-    )
+    present, absent = (ids(write(f"{said} fever.", ("problem", "fever", {})))[0] for said in ("On", "No"))
     assert present != absent
     assert uuid_of("a", "b") == str(uuid.uuid5(uuid.uuid5(uuid.NAMESPACE_URL, "urn:kiwi-fhir"), "a\x1fb"))
 
@@ -224,6 +225,23 @@ def test_a_wrong_resource_is_a_failure_that_holds_no_text_and_the_others_are_wri
     assert len(bundle["entry"][-1]["resource"]["target"]) == 1
 
 
+@pytest.mark.parametrize(
+    ("label", "fields", "path"),
+    [
+        ("drug", {"allergy": "substance"}, "AllergyIntolerance.code.text"),
+        ("drug", {}, "MedicationStatement.medicationCodeableConcept.text"),
+        ("test", {}, "Observation.code.text"),
+        ("treatment", {}, "Procedure.code.text"),
+    ],
+)
+def test_what_fails_is_named_by_path_for_every_type(writer, label, fields, path):
+    document = write("Secret fever.", (label, "Secret", {}), ("problem", "fever", {}))
+    facts = [Fact(document.mentions[0], " \x01 ", **fields), Fact(document.mentions[1], "fever")]
+    bundle, failures = writer.bundle(document, facts)
+    assert [failure.message.partition(":")[0] for failure in failures] == [path]
+    assert [entry["resource"]["resourceType"] for entry in bundle["entry"]] == ["Condition", "Provenance"]
+
+
 def test_wrong_arguments_are_refused_at_once(tmp_path):
     for recorded in ("2026-01-31", "2026-02-30T00:00:00Z", "now"):
         with pytest.raises(UsageError, match="is no instant"):
@@ -233,11 +251,11 @@ def test_wrong_arguments_are_refused_at_once(tmp_path):
         BundleWriter(MODEL, recorded=RECORDED, tables_directory=tmp_path)
 
 
-def test_what_a_later_release_brings_is_refused_with_what_is_allowed(writer_with):
+def test_what_we_do_not_write_is_refused_with_what_is_allowed(writer_with):
     with pytest.raises(
-        MappingError, match=r"key 'drug\.resource': 'MedicationRequest' is not allowed; allowed are Med"
+        MappingError, match=r"key 'drug\.resource': 'MedicationDispense' is not allowed; allowed are Med"
     ):
-        writer_with('resource = "MedicationStatement"', 'resource = "MedicationRequest"')
+        writer_with('resource = "MedicationStatement"', 'resource = "MedicationDispense"')
 
 
 def test_bases_of_extensions_and_systems_are_the_tables(writer_with, bundle_of):

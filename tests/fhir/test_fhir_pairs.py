@@ -201,7 +201,8 @@ def test_each_modifiers_words_and_place_are_kept(pair, resources_of):
     if kind is None:
         return
     (resource,) = resources_of(write(text, (mention, words, {modifier: said})))
-    (kept,) = [item for item in resource["extension"] if item["url"].endswith(":modifier")]
+    evidence = resource["condition"][0] if kind == "FamilyMemberHistory" else resource  # each condition has its own
+    (kept,) = [item for item in evidence["extension"] if item["url"].endswith(":modifier")]
     parts = {part["url"]: next(value for key, value in part.items() if key != "url") for part in kept["extension"]}
     assert parts["label"] == modifier
     assert parts["text"] == said

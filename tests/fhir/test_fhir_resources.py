@@ -136,7 +136,7 @@ def test_relatives_get_a_resource_each_and_never_a_condition(resources_of):
         ("Possible cancer in mother.", {"uncertain": "Possible", "subject": "mother"}, None, "relative-uncertain"),
         ("Her roommate has cancer.", {"subject": "roommate"}, None, "relative-unknown"),
         ("If cancer.", {"condition": "If"}, None, "hypothetical"),
-        ("Hives cancer.", {}, "allergies", "section-allergies"),
+        ("Hives cancer.", {}, "allergies", "allergy-other"),
         ("Her father has cancer.", {"subject": "father"}, None, None),
         ("He has cancer.", {}, None, None),
     ],
@@ -148,8 +148,9 @@ def test_what_is_ignored_says_why(normalizer, writer, text, modifiers, section, 
     assert bool(writer.bundle(document, [fact])[0].get("entry")) is (reason is None)
 
 
-def test_allergies_never_become_active_drugs(resources_of):
-    assert resources_of(write("Penicillin", ("drug", "Penicillin", {}), section="allergies")) == []
+def test_allergies_never_become_active_drugs(one):
+    resource = one("Penicillin", ("drug", "Penicillin", {}), section="allergies")
+    assert resource["resourceType"] == "AllergyIntolerance"
 
 
 @pytest.mark.parametrize(
@@ -219,11 +220,29 @@ def test_when_an_observation_was(one, text, modifiers, effective):
     assert one(text, ("test", "MRI", modifiers)).get("effectiveDateTime") == effective
 
 
+def test_words_right_behind_a_number_are_no_result_of_their_own(resources_of):
+    text = "ANA 1:160, speckled. WBC 14.2, high. RPR 1:8, reactive. Cultures 3, negative."
+    mentions = [
+        ("test", "ANA", {"labvalue": ["1:160", "speckled"]}),
+        ("test", "WBC", {"labvalue": ["14.2", "high"]}),
+        ("test", "RPR", {"labvalue": ["1:8", "reactive"]}),
+        ("test", "Cultures", {"labvalue": ["3", "negative"]}),
+    ]
+    ana, wbc, rpr, *cultures = resources_of(write(text, *mentions))
+    assert ana["valueRatio"]["denominator"]["value"] == 160
+    assert ana["note"] == [{"text": "speckled"}]
+    assert (code(wbc["interpretation"][0]), "note" in wbc) == ("H", False)
+    assert (rpr["valueRatio"]["denominator"]["value"], code(rpr["interpretation"][0])) == (8, "RR")
+    assert len(cultures) == 2  # three of something, and a result
+
+
 def test_a_test_without_a_value_says_so_and_a_negative_finding_is_final(one):
     resource = one("MRI was done.", ("test", "MRI", {}))
     assert (resource["status"], code(resource["dataAbsentReason"])) == ("final", "unknown")
     resource = one("No Kernig sign.", ("test", "Kernig sign", {"negation": "No"}))
-    assert (resource["status"], resource["valueCodeableConcept"]) == ("final", {"text": "No"})
+    assert (resource["status"], resource["valueCodeableConcept"]) == ("final", {"text": "absent"})
+    resource = one("Negative Kernig sign.", ("test", "Kernig sign", {"negation": "Negative"}))
+    assert resource["valueCodeableConcept"] == {"text": "Negative"}
     assert code(resource["interpretation"][0]) == "NEG"
 
 

@@ -141,11 +141,13 @@ def test_amounts_without_a_unit_or_with_more_words_stay_text(text):
     assert UNITS.amount(text) is None
 
 
-def test_concentrations_need_two_known_units():
+def test_concentrations_are_in_a_volume_or_in_what_doses_are_counted_in():
     forty = Ratio(quantity("40", "mg", "mg"), quantity("0.4", "mL", "mL"))
     assert UNITS.concentration("40 mg in 0.4 mL") == forty
     assert UNITS.concentration("40 mg/0.4 mL") == forty
-    for text in ("44 mcg/act", "100/50 mcg", "40 mg", "5 mg/kg"):
+    assert UNITS.concentration("44 mcg/act") == Ratio(quantity("44", "mcg", "ug"), quantity("1", "actuation"))
+    assert UNITS.concentration("100 units/mL") == Ratio(quantity("100", "units"), quantity("1", "mL", "mL"))
+    for text in ("100/50 mcg", "40 mg", "5 mg/kg", "40 mg/day", "5 mg/kg/dose", "1-2 mg/mL", "108 (90 base) mcg/act"):
         assert UNITS.concentration(text) is None
 
 

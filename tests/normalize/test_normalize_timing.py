@@ -101,7 +101,6 @@ def test_as_needed(text, timing, reason):
         ("for one month", "1", "mo"),
         ("for 4 more days", "4", "d"),
         ("1 year", "1", "a"),
-        ("over one hour", "1", "h"),
     ],
 )
 def test_durations(text, value, code):
@@ -114,8 +113,27 @@ def test_a_duration_may_be_a_range_or_not_understood():
     found = FREQUENCIES.duration("4 to 6 weeks")
     assert isinstance(found, Interval)
     assert (found.low.value, found.high.value, found.high.code) == (4, 6, "wk")
-    for text in ("until seen", "indefinitely", "approximately one hour", "6 to 4 weeks"):
+    for text in ("until seen", "indefinitely", "approximately one hour", "6 to 4 weeks", ".5 days", "over 5 days"):
         assert FREQUENCIES.duration(text) is None
+
+
+def test_minutes_and_hours_need_a_word_that_says_what_they_are_of():
+    assert FREQUENCIES.duration("one hour") is None
+    assert FREQUENCIES.duration("24 hours", before="antibiotics for ").code == "h"
+    assert FREQUENCIES.duration("one hour", before="infused over ") is None
+    assert FREQUENCIES.given_over("one hour", before="infused over ").code == "h"
+    assert FREQUENCIES.given_over("over 30 to 60 minutes").high.value == 60
+    for text in ("one hour", "over 5 days", "over the weekend", "over .5 hours"):
+        assert FREQUENCIES.given_over(text) is None
+
+
+def test_a_count_is_of_doses():
+    every_eight_hours, twice = FREQUENCIES.read("q8h").timing, FREQUENCIES.read("bid").timing
+    assert FREQUENCIES.counted("x3", every_eight_hours).count == 3
+    assert FREQUENCIES.counted("x 4 doses", twice).count == 4
+    assert FREQUENCIES.counted("x3", None) == Timing(count=3)
+    for text, timing in (("x3", twice), ("for 3", every_eight_hours), ("x 2.5", None), ("x 3 days", None)):
+        assert FREQUENCIES.counted(text, timing) is None
 
 
 def test_the_codes_are_those_of_the_resource_check():

@@ -4,17 +4,26 @@ from decimal import Decimal
 
 import pytest
 
+from kiwi_fhir.errors import MappingError
+from kiwi_fhir.fhir.ucum import is_ucum
+from kiwi_fhir.normalize.kinds import UNKNOWN, load_tests
+from kiwi_fhir.normalize.laterality import load_lateralities
 from kiwi_fhir.normalize.quantity import load_units
-from kiwi_fhir.normalize.values import load_tests, load_values
-from kiwi_fhir.types import BloodPressure, Interval, Modifier, Quantity, Ratio, Span
+from kiwi_fhir.normalize.ranges import judged, read_range
+from kiwi_fhir.normalize.values import load_values
+from kiwi_fhir.tables import load_table
+from kiwi_fhir.types import BloodPressure, Interval, LabValue, Modifier, Quantity, Ratio, Span
 
 VALUES = load_values(None, load_units(None))
 TESTS = load_tests(None)
 MODIFIER = Modifier("labvalue", Span(0, 1))
 
 
-def read(text, *, blood_pressure=False):
-    return VALUES.read(MODIFIER, text, blood_pressure=blood_pressure)
+PRESSURE = TESTS.kind("blood pressure")
+
+
+def read(text, kind=UNKNOWN):
+    return VALUES.read(MODIFIER, text, kind)
 
 
 @pytest.mark.parametrize(
@@ -55,14 +64,14 @@ def test_results_that_stay_words(text):
 
 
 def test_blood_pressure_only_of_a_blood_pressure_and_only_where_it_can_be_one():
-    found = read("120/80", blood_pressure=True).value
+    found = read("120/80", PRESSURE).value
     assert isinstance(found, BloodPressure)
     assert (found.systolic.value, found.diastolic.value) == (120, 80)
     assert (found.systolic.unit, found.systolic.code) == ("mmHg", "mm[Hg]")
-    assert read("120 over 80 mm Hg", blood_pressure=True).value == found
+    assert read("120 over 80 mm Hg", PRESSURE).value == found
     assert read("120/80").value is None
     for text in ("80/120", "20/30", "12/25", "500/300"):
-        assert read(text, blood_pressure=True).value is None
+        assert read(text, PRESSURE).value is None
 
 
 @pytest.mark.parametrize(
@@ -100,16 +109,77 @@ def test_a_reference_range_that_is_not_understood_stays_words():
     ],
 )
 def test_categories_only_of_known_tests(text, category):
-    assert TESTS.category(text) == category
+    assert TESTS.kind(text).category == category
 
 
 def test_findings_and_pressures():
-    assert TESTS.is_finding("Kernig sign")
-    assert not TESTS.is_finding("stress test")
-    assert TESTS.is_blood_pressure("Her blood pressure")
-    assert not TESTS.is_blood_pressure("visual acuity")
+    assert TESTS.kind("Kernig sign").finding
+    assert not TESTS.kind("stress test").finding
+    assert TESTS.kind("Her blood pressure").blood_pressure
+    assert not TESTS.kind("visual acuity").blood_pressure
 
 
 def test_digits_survive():
     assert str(read("1.20").value.value) == "1.20"
     assert read("1.20").value.value == Decimal("1.2")
+
+
+def test_every_code_of_the_unit_table_is_ucum():
+    table = load_table("units")
+    codes = [*table["measures"], *table["times"]]
+    assert [code for code in codes if not is_ucum(code)] == []
+    assert len(codes) >= 120
+
+
+def test_a_unit_under_two_codes_is_refused(tmp_path):
+    (tmp_path / "overrides.toml").write_text('[units.measures]\n"mg" = { add = ["gm"] }\n')
+    with pytest.raises(MappingError, match=r"line 2: key 'units\.measures\.mg.*': 'gm' stands under '(g|mg)' too"):
+        load_units(tmp_path)
+
+
+@pytest.mark.parametrize("text", ["mM", "5 mm", "5 MM"])
+def test_the_case_of_a_unit_counts_only_where_the_table_writes_it(text):
+    unit = text.removeprefix("5 ")
+    assert load_units(None).code(unit) == ("mmol/L" if unit == "mM" else "mm")
+
+
+def test_a_result_is_judged_as_if_it_were_any_number_it_can_be():
+    """Every judgement of a comparator or range holds for all numbers that it stands for."""
+    numbers = [Decimal(number) / 2 for number in range(41)]
+    for low, high in [(3, 8), (0, 8), (None, 8), (3, None)]:
+        normal = Interval(*(None if end is None else Quantity(Decimal(end)) for end in (low, high)))
+        for bound in range(21):
+            for sign, holds in {
+                "<": Decimal.__lt__,
+                ">": Decimal.__gt__,
+                "<=": Decimal.__le__,
+                ">=": Decimal.__ge__,
+            }.items():
+                found = judged(LabValue(MODIFIER, "", Quantity(Decimal(bound), comparator=sign)), normal)
+                one = {
+                    judged(LabValue(MODIFIER, "", Quantity(number)), normal)
+                    for number in numbers
+                    if holds(number, Decimal(bound))
+                }
+                assert found is None or one <= {found, None}, (low, high, sign, bound)
+            wide = Interval(Quantity(Decimal(bound)), Quantity(Decimal(bound + 2)))
+            found = judged(LabValue(MODIFIER, "", wide), normal)
+            one = {
+                judged(LabValue(MODIFIER, "", Quantity(number)), normal)
+                for number in numbers
+                if bound <= number <= bound + 2
+            }
+            assert found is None or one <= {found, None}, (low, high, wide)
+
+
+def test_words_and_pressures_are_not_judged():
+    normal = read_range(VALUES.units, "3-8")
+    assert judged(read("positive"), normal) is None
+    assert judged(read("120/80", PRESSURE), normal) is None
+    assert judged(read("1:40"), normal) is None
+
+
+def test_a_site_may_take_words_from_the_lateralities(tmp_path):
+    (tmp_path / "overrides.toml").write_text('[laterality.codes.419161000]\nwords = { remove = ["l"] }\n')
+    assert load_lateralities(tmp_path).find("L knee") is None
+    assert load_lateralities(tmp_path).find("left knee").display == "Unilateral left"

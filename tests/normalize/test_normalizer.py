@@ -29,7 +29,9 @@ def fact(text, mention, **how):
         ("No probable asthma.", {"negation": "No", "uncertain": "probable"}, ("possible", "possible", True)),
         ("Call if asthma returns.", {"condition": "if"}, ("hypothetical", None, False)),
         ("Should asthma occur, call.", {"condition": "Should"}, ("hypothetical", None, False)),
-        ("Only on exertion asthma.", {"condition": "on exertion"}, ("conditional", None, False)),
+        ("Under anesthesia asthma.", {"condition": "Under anesthesia"}, ("conditional", None, False)),
+        ("Only on exertion asthma.", {"condition": "on exertion"}, ("present", None, False)),
+        ("No asthma on exertion.", {"negation": "No", "condition": "on exertion"}, ("conditional", None, True)),
         ("If possible asthma.", {"condition": "If", "uncertain": "possible"}, ("hypothetical", "possible", False)),
         ("Her mother has asthma.", {"subject": "mother"}, ("associated_with_someone_else", None, False)),
         (
@@ -233,6 +235,7 @@ def test_a_form_that_is_a_route_is_a_route():
         ("Tylenol p.r.n. for pain", ["pain"], "pain"),
         ("Tylenol p.r.n. for nausea or pain", ["nausea", "pain"], "nausea or pain"),
         ("Tylenol p.r.n. Pain is worse.", ["Pain"], None),
+        ("Tylenol p.r.n. SOB is worse.", ["SOB"], None),
         ("Tylenol p.r.n.\npain", ["pain"], None),
     ],
 )
@@ -311,6 +314,11 @@ def test_any_words_of_any_allowed_modifier_are_survived():
         ("Sodium 133, then 135-145.", ["133", "135-145"], ["133", "135-145"], []),
         ("Sodium (135-145).", ["135-145"], ["135-145"], []),
         ("Sodium 133 (121 before).", ["133", "121"], ["133", "121"], []),
+        ("Sodium 133 (normal 135-145).", ["133", "135-145"], ["133"], ["135-145"]),
+        ("Sodium 133 (normal <145).", ["133", "145"], ["133"], ["145"]),
+        ("Sodium 133 (normal<145).", ["133", "normal<145"], ["133"], ["normal<145"]),
+        ("Sodium (normal 135-145).", ["135-145"], [], ["135-145"]),
+        ("Sodium 133 (normal).", ["133", "normal"], ["133", "normal"], []),
     ],
 )
 def test_a_bracketed_range_beside_a_value_is_the_normal_range(text, labvalues, values, ranges):

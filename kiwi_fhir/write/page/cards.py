@@ -26,6 +26,7 @@ LABELS = {
     "FamilyMemberHistory": "problem",
     "Observation": "test",
     "MedicationStatement": "drug",
+    "AllergyIntolerance": "drug",
     "MedicationRequest": "drug",
     "Procedure": "treatment",
 }

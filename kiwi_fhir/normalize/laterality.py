@@ -1,0 +1,49 @@
+"""Left, right or both of a body site: laterality.toml."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from kiwi_fhir.normalize.words import load_vocabulary, plain
+from kiwi_fhir.tables import ListOf, load_table
+from kiwi_fhir.types import Coding, Term
+
+_CUT = (" and", " or", " to", " than", " greater", " more", " worse", " less")
+
+
+@dataclass(frozen=True, slots=True)
+class Lateralities:
+    """The phrases that name a side, and those that say that it is only a name ("left ventricle")."""
+
+    sides: re.Pattern[str]
+    codings: Mapping[str, Coding]
+    named: re.Pattern[str]
+
+    def find(self, text: str) -> Coding | None:
+        """The one side that the words of a body site name."""
+        site = plain(text)
+        if len(site) == 1 or site.endswith(_CUT):  # "L" alone; "left and", before "right"
+            return None
+        found = {self.codings[side] for side in self.sides.findall(site)}
+        return found.pop() if len(found) == 1 and not self.named.search(site) else None
+
+    def add(self, sites: tuple[Term, ...]) -> tuple[Term, ...]:
+        """The body sites with their laterality."""
+        found = ((site, self.find(site.text)) for site in sites)
+        return tuple(site if side is None else replace(site, laterality=side) for site, side in found)
+
+
+def load_lateralities(directory: Path | None) -> Lateralities:
+    """laterality.toml. Raises MappingError."""
+    vocabulary = load_vocabulary("laterality", directory, {"named": ListOf(str)})
+    sides = {phrase: vocabulary.codings[code] for phrase, code in vocabulary.phrases.meanings.items()}
+    return Lateralities(_any(sides), sides, _any(load_table("laterality", directory)["named"]))
+
+
+def _any(phrases: Iterable[str]) -> re.Pattern[str]:
+    """One of `phrases` as whole words, the longest first."""
+    words = "|".join(sorted((re.escape(phrase) for phrase in phrases), key=len, reverse=True))
+    return re.compile(rf"(?<![\w/-])(?:{words})(?![\w/-])")

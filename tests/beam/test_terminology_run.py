@@ -1,0 +1,69 @@
+"""A run and its terminology: told apart by its content, refused before the first note."""
+
+import pickle
+
+import pytest
+
+from kiwi_fhir.beam.map import DocumentMapper
+from kiwi_fhir.beam.pipeline import prepare
+from kiwi_fhir.config import Config, read_config
+from kiwi_fhir.errors import ConfigError, InputError, UsageError
+
+HEADER = "name,code,system,type\n"
+
+
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+
+
+@pytest.fixture
+def prepared(tmp_path):
+    note = tmp_path / "note.txt"
+    note.write_text("Cough.")
+
+    def make(**config):
+        return prepare("text", [str(note)], str(tmp_path / "out"), Config(device="cpu", **config))
+
+    return make
+
+
+def test_the_content_of_a_terminology_decides_the_fingerprint(prepared, tmp_path):
+    one, other = tmp_path / "one.csv", tmp_path / "other.csv"
+    one.write_text(HEADER + "cough,C1,http://example.org,problem\n")
+    first = prepared(terminology=str(one))
+    assert first.versions["terminology"] == prepared(terminology=str(one)).versions["terminology"]
+    one.write_text(HEADER + "cough,C2,http://example.org,problem\n")
+    second = prepared(terminology=str(one))
+    assert second.fingerprint != first.fingerprint
+    other.mkdir()
+    moved = other / "one.csv"
+    moved.write_text(one.read_text())
+    assert prepared(terminology=str(moved)).fingerprint == second.fingerprint
+    kinds = [prepared(), prepared(terminology="none"), prepared(fuzzy=True), second]
+    assert len({run.fingerprint for run in kinds}) == len(kinds)
+
+
+def test_a_terminology_that_cannot_be_used_stops_before_the_first_note(prepared, tmp_path):
+    with pytest.raises(UsageError, match="does not exist"):
+        prepared(terminology=str(tmp_path / "nowhere"))
+    bad = tmp_path / "bad.csv"
+    bad.write_text(HEADER + "cough,C1,http://example.org,disease\n")
+    with pytest.raises(InputError, match=r"bad\.csv, line 2: the column 'type'"):
+        prepared(terminology=str(bad))
+
+
+def test_the_config_file_knows_both_keys(tmp_path):
+    path = tmp_path / "kiwi.toml"
+    path.write_text('terminology = "none"\nfuzzy = true\n')
+    config = read_config(path)
+    assert (config.terminology, config.fuzzy) == ("none", True)
+    assert config.with_options(terminology=None, fuzzy=None) == config
+    path.write_text('fuzzy = "yes"\n')
+    with pytest.raises(ConfigError, match="'fuzzy' must be bool"):
+        read_config(path)
+
+
+def test_a_mapper_travels_to_workers():
+    mapper = DocumentMapper(Config(terminology="default"))
+    assert pickle.loads(pickle.dumps(mapper)).terminology == mapper.terminology
