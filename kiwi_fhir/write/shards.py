@@ -78,8 +78,14 @@ def write_shard(
     A note that was refused is among the failures and stays in the files. Raises OSError when a file can't be written,
     and what `deliver` raises.
     """
-    lost = [failure for send in deliver for failure in send(shard.items)]
-    refused = len({failure.note_id for failure in lost if not failure.kept})
+    lost: list[Failure] = []
+    whole: Counter[str] = Counter()
+    for send in deliver:
+        found = send(shard.items)
+        lost += found
+        # A note that two sinks refuse is one note; an id that the input has twice is two.
+        whole |= Counter(failure.note_id for failure in found if not failure.kept)
+    refused = whole.total()
     failed = refused + sum(not failure.kept for failure in shard.failures)
     shard = replace(shard, failures=(*shard.failures, *lost))
     earlier = read_entry(store, shard.key)

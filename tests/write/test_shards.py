@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from kiwi_fhir.errors import KiwiError
 from kiwi_fhir.types import Document, Failure, Mention, Modifier, Note, Shard, Span
 from kiwi_fhir.write.shards import (
     Result,
@@ -49,6 +50,25 @@ def test_counts(store):
     assert entry.failures == {"invalid-base64": 1, "x": 1}
     assert read_entry(store, SHARD.key) == entry
     assert list(entries(store)) == [entry]
+
+
+def test_a_note_that_sinks_refuse_fails_once_and_stays_in_the_files(store, tmp_path):
+    shard = Shard("k", (*SHARD.items, SHARD.items[0]), SHARD.failures, "d", last=True)
+    whole = [Failure("n/1", "write", "http-422", "refused"), Failure("n/1", "write", "http-422", "refused")]
+    part = [Failure("e", "write", "http-400", "one entry", kept=True)]
+    entry = write_shard(store, shard, ["ndjson"], "fp", [lambda results: whole + part, lambda results: whole[:1]])
+    assert {key: entry.notes[key] for key in ("in", "out", "failed")} == {"in": 4, "out": 1, "failed": 3}
+    assert entry.failures == {"invalid-base64": 1, "x": 1, "http-422": 3, "http-400": 1}
+    assert (tmp_path / "bundles/k.ndjson").read_bytes().count(b"\n") == 3
+
+
+def test_a_sink_that_is_gone_leaves_the_shard_to_the_next_run(store):
+    def gone(results):
+        raise KiwiError("The server is away.")
+
+    with pytest.raises(KiwiError):
+        write_shard(store, SHARD, ["ndjson"], "fp", [gone])
+    assert not is_done(store, SHARD, "fp")
 
 
 def test_files(store, tmp_path):
