@@ -19,26 +19,14 @@ from kiwi_fhir.omop.ids import Ids
 from kiwi_fhir.omop.text import cut, escaped, snippet, storable
 from kiwi_fhir.omop.times import dated_before, day_of, moment_of
 from kiwi_fhir.omop_tables import LINKS, NOTE, NOTE_NLP
-from kiwi_fhir.types import Document, Fact, ModifierLabel, Note, NoteRows
+from kiwi_fhir.types import MODIFIER_LABELS, Document, Fact, Note, NoteRows
 
 _SNIPPET = _LEXICAL = _SYSTEM = _TITLE = 250
 _MODIFIERS, _SOURCE = 2000, 50
 _NOT_THERE = frozenset({"absent", "associated_with_someone_else", "conditional", "hypothetical"})
-#: Modifiers that the five fixed keys do not say, in the order of their keys.
-_OTHERS: tuple[ModifierLabel, ...] = (
-    "severity",
-    "course",
-    "bodyloc",
-    "temporal",
-    "labvalue",
-    "reference_range",
-    "strength",
-    "dosage",
-    "form",
-    "route",
-    "frequency",
-    "duration",
-)
+#: Modifiers that the fixed keys do not say, in the order of their keys.
+_FIXED = frozenset({"negation", "uncertain", "subject", "condition"})
+_OTHERS = tuple(label for label in MODIFIER_LABELS if label not in _FIXED)
 
 
 class Resolver(Protocol):
