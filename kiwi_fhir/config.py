@@ -24,6 +24,8 @@ _CREDENTIALS = re.compile(r"//[^/]*@")
 class Config:
     """What a run may be told; every field is a key of the config file.
 
+    `model` is a model that ships with the program, a folder, or the URL of a server with a LLaMA; `templates`,
+    `four_bit` and `unconstrained` are a LLaMA's, see extract.ModelChoice.
     `threads` None is all processors of the process, `device` None the best there is. `mappings` is a
     profile (`us-core`), a file of overrides, or a folder of mapping files. `shard_notes` notes of one input file make
     one shard of the output. `max_failure_rate` is the share of notes (0 to 1) that may fail before the run does.
@@ -40,6 +42,9 @@ class Config:
     """
 
     model: str = "default"
+    templates: str | None = None
+    four_bit: bool = False
+    unconstrained: bool = False
     threads: int | None = None
     device: str | None = None
     mappings: str | None = None
@@ -95,6 +100,8 @@ class Config:
             "parallel",
             "mappings",
             "model",
+            "templates",
+            "unconstrained",
             "terminology",
             "trust_pack",
             "omop_create",

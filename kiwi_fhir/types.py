@@ -131,13 +131,15 @@ class Note:
 class Document:
     """A note with the mentions found in it (in text order) and the model that found them.
 
-    `unlinked` holds the modifiers that qualify no mention: kept for review and for scores, never mapped.
+    `unlinked` holds the modifiers that qualify no mention: kept for review and for scores, never mapped. `failures`
+    says which parts of the note the model gave no usable answer for; one that is not `kept` says that it is all of it.
     """
 
     note: Note
     mentions: tuple[Mention, ...]
     model: str
     unlinked: tuple[Modifier, ...] = ()
+    failures: tuple[Failure, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING
 
 from kiwi_fhir import __version__
 from kiwi_fhir.config import Config
-from kiwi_fhir.errors import NoteError
-from kiwi_fhir.extract import model_folder
-from kiwi_fhir.extract.folder import model_name, read_config
+from kiwi_fhir.errors import NoteError, UsageError
+from kiwi_fhir.extract import ModelChoice
 from kiwi_fhir.fhir import BundleWriter, ModelInfo, to_json
 from kiwi_fhir.normalize import Normalizer, load_linker
 from kiwi_fhir.types import Document, Fact, Failure, NoteRows
@@ -31,9 +30,7 @@ class DocumentMapper:
     """
 
     def __init__(self, config: Config) -> None:
-        folder = model_folder(config.model)
-        settings = read_config(folder)
-        self.model = model_name(folder, settings)
+        self.model, released = ModelChoice.of(config).identify()
         name, version, digest = self.model.rsplit("-", 2)
         linker, self.terminology = load_linker(
             config.terminology,
@@ -43,7 +40,9 @@ class DocumentMapper:
             tables_directory=config.tables,
         )
         self._normalizer = Normalizer(config.tables, linker)
-        recorded = config.recorded or str(settings["released"])
+        recorded = config.recorded or released
+        if recorded is None:
+            raise UsageError(f"The model '{name}' states no release: name the instant of Provenances with --recorded.")
         self._writer = BundleWriter(
             ModelInfo(name, f"{version}-{digest}", __version__), recorded=recorded, tables_directory=config.tables
         )

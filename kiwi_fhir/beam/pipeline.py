@@ -21,7 +21,7 @@ from kiwi_fhir.beam.shards import Input, plan_inputs
 from kiwi_fhir.beam.stages import NAMESPACE, Extract, MapToFhir, ReadNotes, WriteShards
 from kiwi_fhir.config import Config
 from kiwi_fhir.errors import InputError, KiwiError, TooManyFailures, UsageError
-from kiwi_fhir.extract import load
+from kiwi_fhir.extract import ModelChoice
 from kiwi_fhir.notes import Source, factory_for
 from kiwi_fhir.tables import fingerprint as tables_fingerprint
 from kiwi_fhir.write.shards import (
@@ -104,7 +104,7 @@ def build(pipeline: beam.Pipeline, run: Run, *, spread: bool) -> beam.PCollectio
     would hold the whole input in memory.
     """
     config = run.config
-    load_model = partial(load, config.model, threads=config.threads, device=config.device, tables=config.tables)
+    load_model = partial(ModelChoice.of(config).load, threads=config.threads, device=config.device, tables=config.tables)
     notes = (
         pipeline
         | "Inputs" >> beam.Create(list(run.inputs), reshuffle=spread)

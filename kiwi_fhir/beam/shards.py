@@ -99,6 +99,7 @@ def extract_shard(extractor: Extractor, shard: Shard[Note]) -> Shard[Document]:
         for found in extract(extractor, chunk):
             if isinstance(found, Document):
                 documents.append(found)
+                failures.extend(found.failures)
             else:
                 failures.append(found)
         progress.add(len(chunk))

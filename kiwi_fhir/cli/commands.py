@@ -20,7 +20,17 @@ app = typer.Typer(
 )
 
 Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
-Model = Annotated[str | None, typer.Option(help="A model folder, or 'default'.", show_default="default")]
+Model = Annotated[
+    str | None,
+    typer.Option(help="default, smollm2, a model folder, or the URL of a server with a LLaMA.", show_default="default"),
+]
+Templates = Annotated[
+    str | None, typer.Option(help="LLaMA: a folder of prompts.", show_default="the model's, else the program's")
+]
+FourBit = Annotated[bool, typer.Option("--four-bit", help="LLaMA: weights in four bits (CUDA, extra qlora).")]
+Unconstrained = Annotated[
+    bool, typer.Option("--unconstrained", help="LLaMA: let it write other things than the text and tags.")
+]
 Terminology = Annotated[
     str | None,
     typer.Option(
@@ -109,6 +119,9 @@ def run(
         typer.Option(help="ndjson, brat, html, fhir=URL or omop=URL; may be repeated.", show_default="ndjson"),
     ] = None,
     model: Model = None,
+    templates: Templates = None,
+    four_bit: FourBit = False,
+    unconstrained: Unconstrained = False,
     threads: Threads = None,
     device: Device = None,
     mappings: Mappings = None,
@@ -151,6 +164,9 @@ def run(
             config,
             sinks=tuple(sink or ()),
             model=model,
+            templates=templates,
+            four_bit=four_bit or None,
+            unconstrained=unconstrained or None,
             threads=threads,
             device=device,
             mappings=str(mappings) if mappings else None,
@@ -181,6 +197,9 @@ def extract(
     output: Annotated[Path, typer.Option("--output", "-o", help="Where the files go.")],
     format_: Annotated[Format, typer.Option("--format", help="brat: NAME.txt and NAME.ann; jsonl.")] = Format.BRAT,
     model: Model = None,
+    templates: Templates = None,
+    four_bit: FourBit = False,
+    unconstrained: Unconstrained = False,
     threads: Threads = None,
     device: Device = None,
     debug: Debug = False,
@@ -188,7 +207,16 @@ def extract(
     """Text files to mentions and modifiers, without FHIR."""
     from kiwi_fhir.cli.extract import extract_files
 
-    extract_files(path, output, format_.value, _config(None, model=model, threads=threads, device=device))
+    config = _config(
+        None,
+        model=model,
+        templates=templates,
+        four_bit=four_bit or None,
+        unconstrained=unconstrained or None,
+        threads=threads,
+        device=device,
+    )
+    extract_files(path, output, format_.value, config)
 
 
 @app.command()

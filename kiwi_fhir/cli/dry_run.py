@@ -14,7 +14,7 @@ from kiwi_fhir.beam.map import DocumentMapper
 from kiwi_fhir.beam.pipeline import open_source
 from kiwi_fhir.config import Config
 from kiwi_fhir.errors import InputError
-from kiwi_fhir.extract import load
+from kiwi_fhir.extract import ModelChoice
 from kiwi_fhir.types import Note
 
 _SAMPLE_NOTES = 16
@@ -29,7 +29,7 @@ def estimate(kind: str, inputs: Sequence[str], config: Config, console: Console)
     """
     source, paths = open_source(kind, inputs, config)
     terminology = DocumentMapper(config).terminology  # mapping files and terminology are checked, its index is built
-    extractor = load(config.model, threads=config.threads, device=config.device, tables=config.tables)
+    extractor = ModelChoice.of(config).load(threads=config.threads, device=config.device, tables=config.tables)
     counts: Counter[str] = Counter(notes=0, failed=0, characters=0, windows=0)
     sample: list[Note] = []
     broken = []

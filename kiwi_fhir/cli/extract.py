@@ -13,7 +13,7 @@ from kiwi_fhir.brat import format_ann
 from kiwi_fhir.cli.run import quiet_libraries
 from kiwi_fhir.config import Config
 from kiwi_fhir.errors import TooManyFailures
-from kiwi_fhir.extract import CHUNK_CHARACTERS, CHUNK_NOTES, extract, load
+from kiwi_fhir.extract import CHUNK_CHARACTERS, CHUNK_NOTES, ModelChoice, extract
 from kiwi_fhir.notes import LOCAL, SOURCES
 from kiwi_fhir.types import Document, Failure, Note
 from kiwi_fhir.write.shards import FAILURES, failure_lines, file_name
@@ -28,7 +28,7 @@ def extract_files(paths: list[Path], output: Path, format_: str, config: Config)
     quiet_libraries()
     source = SOURCES["text"](LOCAL)
     files = source.files([str(path) for path in paths])
-    extractor = load(config.model, threads=config.threads, device=config.device, tables=config.tables)
+    extractor = ModelChoice.of(config).load(threads=config.threads, device=config.device, tables=config.tables)
     store = LocalStore(str(output))
     failures: list[Failure] = []
     done = 0
@@ -40,6 +40,7 @@ def extract_files(paths: list[Path], output: Path, format_: str, config: Config)
             for result in extract(extractor, [found for found in chunk if isinstance(found, Note)]):
                 if isinstance(result, Document):
                     done += 1
+                    failures.extend(result.failures)
                     yield result
                 else:
                     failures.append(result)
@@ -53,8 +54,9 @@ def extract_files(paths: list[Path], output: Path, format_: str, config: Config)
             store.write(f"{name}.ann", [format_ann(document).encode()])
     store.write(FAILURES, failure_lines(failures)) if failures else store.remove(FAILURES)
     sys.stderr.write(f"kiwi-fhir: {done} of {len(files)} files written to {output}.\n")
-    if files and len(failures) / len(files) > config.max_failure_rate:
-        raise TooManyFailures(f"{len(failures)} of {len(files)} files failed: see {output / FAILURES}.")
+    failed = sum(not failure.kept for failure in failures)
+    if files and failed / len(files) > config.max_failure_rate:
+        raise TooManyFailures(f"{failed} of {len(files)} files failed: see {output / FAILURES}.")
 
 
 def _chunks(found: Iterator[Note | Failure]) -> Iterator[list[Note | Failure]]:

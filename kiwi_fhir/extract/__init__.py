@@ -1,16 +1,27 @@
-"""Text to mentions: `load` makes an extractor from a model folder, `predict` turns notes into documents."""
+"""Text to mentions: `load` makes an extractor of a model, `predict` turns notes into documents."""
 
 from __future__ import annotations
 
+import hashlib
+import re
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
+from urllib.parse import parse_qs
 
-from kiwi_fhir.errors import NoteError
+from kiwi_fhir.config import Config
+from kiwi_fhir.errors import ModelError, NoteError
+from kiwi_fhir.extract.folder import model_name, read_config
+from kiwi_fhir.extract.prompts import Templates, load_templates
 from kiwi_fhir.types import Document, Failure, Note
 
-#: The name of the model that ships in the package.
+if TYPE_CHECKING:
+    from kiwi_fhir.extract.llama_server import LlamaServer
+
+#: The names of the models that ship in the package: a joint BERT, and adapters for a LLaMA of 135 M weights.
 DEFAULT_MODEL = "default"
+SMALL_LLAMA = "smollm2"
 #: Notes that are windowed, sorted and run together: enough for full batches, little enough for flat memory.
 CHUNK_NOTES = 128
 CHUNK_CHARACTERS = 400_000
@@ -30,22 +41,129 @@ class Extractor(Protocol):
         ...
 
 
-def model_folder(model: str) -> Path:
-    """The folder of `model`: the packaged one for DEFAULT_MODEL, else the path itself."""
-    return Path(__file__).parent / "default" if model == DEFAULT_MODEL else Path(model)
+@dataclass(frozen=True, slots=True)
+class ModelChoice:
+    """A model as a user names it: DEFAULT_MODEL, SMALL_LLAMA, a folder, or the URL of a server.
+
+    A URL is that of an OpenAI-compatible server (`http://127.0.0.1:8000/v1`), with `?model=NAME` where it has several
+    models, and `parallel=N` requests at a time (16). `templates` is a folder of prompts for a LLaMA (default: those in its folder, else the program's),
+    `four_bit` keeps it in four bits, and with `unconstrained` it may write other things than the text and tags.
+    """
+
+    model: str = DEFAULT_MODEL
+    templates: str | None = None
+    four_bit: bool = False
+    unconstrained: bool = False
+
+    @classmethod
+    def of(cls, config: Config) -> ModelChoice:
+        """The model that a config names."""
+        return cls(config.model, config.templates, config.four_bit, config.unconstrained)
+
+    @property
+    def is_server(self) -> bool:
+        """Whether the model runs on a server."""
+        return self.model.startswith(("http://", "https://"))
+
+    @property
+    def folder(self) -> Path:
+        """The model's folder: a packaged one, else the path itself."""
+        packaged = {DEFAULT_MODEL: "default", SMALL_LLAMA: "smollm2"}
+        return Path(__file__).parent / packaged[self.model] if self.model in packaged else Path(self.model)
+
+    def prompts(self) -> Templates:
+        """The templates of a LLaMA. Raises ModelError."""
+        if self.templates:
+            return load_templates(Path(self.templates))
+        own = None if self.is_server else self.folder / "templates"
+        return load_templates(own if own and own.is_dir() else None)
+
+    def identify(self) -> tuple[str, str | None]:
+        """`NAME-VERSION-HASH` of the model and its release (ISO 8601), None where it states none; weights are not loaded.
+
+        Raises ModelError for a folder that is not whole, and what LlamaServer.check raises for a server without
+        `?model=`.
+        """
+        mode = "unconstrained" if self.unconstrained else ""
+        if self.is_server:
+            server = self._server(self.prompts())
+            if not server.model:
+                server.check()
+            name = re.sub(r"[^A-Za-z0-9._]+", "-", server.model).strip("-")
+            digest = hashlib.sha256(f"{name} {self.prompts().digest} {mode}".encode()).hexdigest()
+            return f"{name}-remote-{digest[:8]}", None
+        config = read_config(self.folder)
+        if config["arch"] == "bert":
+            self._refuse_llama_options()
+            return model_name(self.folder, config), config["released"]
+        return model_name(self.folder, config, self.prompts().digest, mode), config["released"]
+
+    def load(
+        self, *, threads: int | None = None, device: str | None = None, tables: Path | None = None
+    ) -> Extractor:
+        """The extractor.
+
+        `threads` bounds the processor threads (default: all the process may use); `device` is `cpu`, `cuda` or `mps`
+        (default: the best there is); `tables` replaces mapping files. Raises ModelError.
+        """
+        if self.is_server:
+            from kiwi_fhir.extract.llama import LlamaExtractor
+
+            templates = self.prompts()
+            server = self._server(templates)
+            return LlamaExtractor(server, templates, name=self.identify()[0], tables=tables)
+        config = read_config(self.folder)
+        if config["arch"] == "llama":
+            from kiwi_fhir.extract.llama import load_local
+
+            return load_local(
+                self.folder,
+                config,
+                self.prompts(),
+                name=self.identify()[0],
+                threads=threads,
+                device=device,
+                tables=tables,
+                four_bit=self.four_bit,
+                constrained=not self.unconstrained,
+            )
+        self._refuse_llama_options()
+        from kiwi_fhir.extract.bert import BertExtractor
+
+        return BertExtractor.load(self.folder, threads=threads, device=device, tables=tables)
+
+    def _server(self, templates: Templates) -> LlamaServer:
+        from kiwi_fhir.extract.llama_server import LlamaServer
+
+        url, _, query = self.model.partition("?")
+        asked = parse_qs(query)
+        parallel = asked.get("parallel", ["16"])[0]
+        if set(asked) - {"model", "parallel"} or not (parallel.isdecimal() and int(parallel)):
+            raise ModelError("The URL of a model's server takes ?model=NAME and &parallel=REQUESTS, nothing else.")
+        return LlamaServer(
+            url,
+            model=asked.get("model", [None])[0],
+            tags=templates.tags,
+            chat=templates.chat,
+            constraint="none" if self.unconstrained else "auto",
+            parallel=int(parallel),
+        )
+
+    def _refuse_llama_options(self) -> None:
+        for name, given in (
+            ("templates", self.templates),
+            ("four-bit", self.four_bit),
+            ("unconstrained", self.unconstrained),
+        ):
+            if given:
+                raise ModelError(f"--{name} is for LLaMA models: '{self.model}' is a BERT.")
 
 
 def load(
     model: str = DEFAULT_MODEL, *, threads: int | None = None, device: str | None = None, tables: Path | None = None
 ) -> Extractor:
-    """The extractor of a model folder (or of DEFAULT_MODEL).
-
-    `threads` bounds the processor threads (default: all the process may use); `device` is `cpu`, `cuda` or `mps`
-    (default: the best there is); `tables` replaces mapping files. Raises ModelError.
-    """
-    from kiwi_fhir.extract.bert import BertExtractor
-
-    return BertExtractor.load(model_folder(model), threads=threads, device=device, tables=tables)
+    """The extractor of a model as ModelChoice names it, with its usual options; see ModelChoice.load."""
+    return ModelChoice(model).load(threads=threads, device=device, tables=tables)
 
 
 def extract(extractor: Extractor, notes: Sequence[Note]) -> list[Document | Failure]:
@@ -56,7 +174,7 @@ def extract(extractor: Extractor, notes: Sequence[Note]) -> list[Document | Fail
     if not notes:
         return []
     try:
-        return list(extractor.predict(notes))
+        return [_or_failure(document) for document in extractor.predict(notes)]
     except (NoteError, MemoryError, RuntimeError, ValueError, IndexError, KeyError, TypeError) as error:
         if _device_is_gone(error):
             raise
@@ -64,6 +182,10 @@ def extract(extractor: Extractor, notes: Sequence[Note]) -> list[Document | Fail
             return [_failure(notes[0], error)]
         half = len(notes) // 2
         return extract(extractor, notes[:half]) + extract(extractor, notes[half:])
+
+
+def _or_failure(document: Document) -> Document | Failure:
+    return next((failure for failure in document.failures if not failure.kept), document)
 
 
 def chunks(notes: Sequence[Note]) -> Iterator[Sequence[Note]]:

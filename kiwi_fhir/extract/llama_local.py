@@ -8,6 +8,7 @@ on from there. That changes no answer (but for rounding, where sums are added up
 
 from __future__ import annotations
 
+import inspect
 import math
 import time
 from collections.abc import Iterator, Sequence
@@ -81,6 +82,9 @@ class LocalBackend:
     ) -> None:
         self._model, self._tokenizer, self._templates = model, tokenizer, templates
         self._device = model.device
+        # Newer releases of transformers call it `cache`.
+        known = inspect.signature(type(model.model).forward).parameters
+        self._cache_name = "cache" if "cache" in known else "past_key_values"
         self._vocabulary = Vocabulary(tokenizer)
         self._budget = batch_tokens or BATCH_TOKENS[self._device.type]
         self._draft, self._constrained = draft, constrained
@@ -242,8 +246,8 @@ class LocalBackend:
             input_ids=padded.to(self._device),
             attention_mask=mask.to(self._device),
             position_ids=cache.positions.to(self._device),
-            past_key_values=cache,
             use_cache=True,
+            **{self._cache_name: cache},
         ).last_hidden_state
         return hidden
 

@@ -6,6 +6,7 @@ get the prompts that they were tuned on.
 
 from __future__ import annotations
 
+import hashlib
 import tomllib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -44,6 +45,12 @@ class Templates:
     mentions: Template
     modifiers: Mapping[MentionLabel, Template]
     names: Mapping[str, str]
+
+    @property
+    def digest(self) -> str:
+        """A hash of all that decides what is asked."""
+        own = repr((self.version, self.chat, self.window, self.tags, self.mentions, self.modifiers, self.names))
+        return hashlib.sha256(own.encode()).hexdigest()
 
     def ask_mentions(self, text: str) -> str:
         """The prompt for the mentions in `text`."""

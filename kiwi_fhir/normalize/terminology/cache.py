@@ -9,13 +9,12 @@ from __future__ import annotations
 import hashlib
 import os
 import sqlite3
-import stat
 import tempfile
 from collections.abc import Callable
 from contextlib import suppress
-from functools import cache
 from pathlib import Path
 
+from kiwi_fhir.cache import folder_for
 from kiwi_fhir.errors import KiwiError
 from kiwi_fhir.normalize.terminology.index import FORMAT, Index, IndexWriter
 
@@ -56,37 +55,8 @@ def built(digest: str, fill: Callable[[IndexWriter], None]) -> Index:
 
 
 def cache_folder() -> Path:
-    """`kiwi-fhir/terminology` of the user's cache folder (XDG_CACHE_HOME, else ~/.cache), else of a temporary one."""
-    for base in _bases():
-        folder = base / "kiwi-fhir" / "terminology"
-        with suppress(OSError):
-            folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-            if _is_ours(folder) and os.access(folder, os.W_OK | os.X_OK):
-                return folder
-    return _own_folder()
-
-
-@cache
-def _own_folder() -> Path:
-    """A folder of this process alone, where no other can be had."""
-    return Path(tempfile.mkdtemp(prefix="kiwi-fhir-"))
-
-
-def _bases() -> list[Path]:
-    named = os.environ.get("XDG_CACHE_HOME", "")
-    bases = [Path(named)] if Path(named).is_absolute() else []
-    if not bases:
-        with suppress(RuntimeError):  # no home
-            bases = [Path.home() / ".cache"]
-    user = getattr(os, "getuid", lambda: "user")()
-    return [*bases, Path(tempfile.gettempdir()) / f"kiwi-fhir-{user}"]
-
-
-def _is_ours(folder: Path) -> bool:
-    """Whether nobody else can put files there: what is read from it decides codes."""
-    about = folder.stat()
-    user = getattr(os, "getuid", lambda: about.st_uid)()
-    return about.st_uid == user and not about.st_mode & stat.S_IWOTH
+    """The folder of the index files; see kiwi_fhir.cache."""
+    return folder_for("terminology")
 
 
 def _file_digest(path: Path) -> str:
