@@ -104,7 +104,9 @@ def build(pipeline: beam.Pipeline, run: Run, *, spread: bool) -> beam.PCollectio
     would hold the whole input in memory.
     """
     config = run.config
-    load_model = partial(ModelChoice.of(config).load, threads=config.threads, device=config.device, tables=config.tables)
+    load_model = partial(
+        ModelChoice.of(config).load, threads=config.threads, device=config.device, tables=config.tables
+    )
     notes = (
         pipeline
         | "Inputs" >> beam.Create(list(run.inputs), reshuffle=spread)

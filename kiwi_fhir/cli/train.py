@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 import time
 from pathlib import Path
@@ -19,18 +20,21 @@ def train_model(
     corpus: Path,
     output: Path,
     *,
+    arch: str,
     dev: Path | None,
     exclude: Path | None,
     adapt: Path | None,
+    templates: Path | None,
     name: str,
     version: str,
     threads: int | None,
     device: str | None,
     **recipe: Any,
 ) -> None:
-    """Train and write a model folder. `recipe` holds fields of Recipe; None keeps a field's default.
+    """Train and write a model folder. `recipe` holds fields of Recipe or LlamaRecipe; None keeps a field's default.
 
-    Raises UsageError when a list names a note that CORPUS lacks, or nothing is left to train on.
+    Raises UsageError when a list names a note that CORPUS lacks, nothing is left to train on, or an option is of the
+    other kind of model.
     """
     if not corpus.is_dir():
         raise UsageError(f"The corpus '{corpus}' is no folder: name one with NAME.txt and NAME.ann files.")
@@ -40,25 +44,69 @@ def train_model(
     training = [document for name_, document in documents.items() if name_ not in left_out]
     if not training:
         raise UsageError(f"The corpus '{corpus}' holds no notes to train on.")
+    others = {"llama": ("adapt", "adapt_epochs", "full"), "bert": ("templates", "four_bit")}[arch]
+    given = {**recipe, "adapt": adapt, "templates": templates, "full": recipe.get("rank") == 0}
+    if wrong := next((option for option in others if given.get(option)), None):
+        raise UsageError(f"--{wrong.replace('_', '-')} is not for --arch {arch}.")
+    settings = {key: value for key, value in recipe.items() if value is not None}
+    chosen = [documents[name_] for name_ in dev_notes]
 
     from kiwi_fhir.extract.bert import choose_device, set_threads
+
+    set_threads(threads)
+    where = choose_device(device)
+    with _Display() as display:
+        if arch == "llama":
+            _train_llama(training, chosen, output, settings, templates, name, version, where, display)
+        else:
+            settings.pop("four_bit", None)
+            _train_bert(training, chosen, output, settings, adapt, name, version, where, display)
+    sys.stderr.write(f"kiwi-fhir: model written to {output}.\n")
+
+
+def _train_bert(
+    training: list[Document],
+    dev: list[Document],
+    output: Path,
+    settings: dict[str, Any],
+    adapt: Path | None,
+    name: str,
+    version: str,
+    device: Any,
+    display: _Display,
+) -> None:
     from kiwi_fhir.train.adapt import read_texts
     from kiwi_fhir.train.bert import Recipe, save, train
 
-    set_threads(threads)
-    settings = Recipe(**{key: value for key, value in recipe.items() if value is not None})
     texts = [*read_texts(adapt), *(document.note.text for document in training)] if adapt else []
-    with _Display() as display:
-        model, followed, metrics = train(
-            training,
-            [documents[name_] for name_ in dev_notes],
-            settings,
-            texts=texts,
-            device=choose_device(device),
-            report=display.report,
-        )
+    recipe = Recipe(**settings)
+    model, followed, metrics = train(training, dev, recipe, texts=texts, device=device, report=display.report)
     save(output, model, followed, metrics, name=name, version=version)
-    sys.stderr.write(f"kiwi-fhir: model written to {output}.\n")
+
+
+def _train_llama(
+    training: list[Document],
+    dev: list[Document],
+    output: Path,
+    settings: dict[str, Any],
+    templates: Path | None,
+    name: str,
+    version: str,
+    device: Any,
+    display: _Display,
+) -> None:
+    """The checkpoint is kept in the model's folder until the model is written, so the same call goes on from it."""
+    from kiwi_fhir.extract.prompts import TEMPLATES, load_templates
+    from kiwi_fhir.train.llama import LlamaRecipe, save, train
+
+    folder = templates or TEMPLATES
+    recipe = LlamaRecipe(**settings)
+    checkpoint = output / "checkpoint"
+    model, metrics = train(
+        training, dev, recipe, load_templates(folder), device=device, checkpoint=checkpoint, report=display.report
+    )
+    save(output, model, recipe, folder, metrics, name=name, version=version)
+    shutil.rmtree(checkpoint, ignore_errors=True)
 
 
 def _named(path: Path | None, documents: dict[str, Document]) -> list[str]:
@@ -106,7 +154,7 @@ class _Display:
         """Show that `stage` has done `step` of `steps`; `value` is the loss, for `dev` the mean F1."""
         what = "F1" if stage == "dev" else "loss"
         if self._bars is None:
-            if step == steps or stage == "dev" or time.monotonic() - self._said > 20:
+            if step == steps or stage.startswith("dev") or time.monotonic() - self._said > 20:
                 self._said = time.monotonic()
                 sys.stderr.write(f"kiwi-fhir: {stage} {step}/{steps}, {what} {value:.4f}\n")
                 sys.stderr.flush()

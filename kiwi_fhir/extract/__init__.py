@@ -46,8 +46,9 @@ class ModelChoice:
     """A model as a user names it: DEFAULT_MODEL, SMALL_LLAMA, a folder, or the URL of a server.
 
     A URL is that of an OpenAI-compatible server (`http://127.0.0.1:8000/v1`), with `?model=NAME` where it has several
-    models, and `parallel=N` requests at a time (16). `templates` is a folder of prompts for a LLaMA (default: those in its folder, else the program's),
-    `four_bit` keeps it in four bits, and with `unconstrained` it may write other things than the text and tags.
+    models, and `parallel=N` requests at a time (16). `templates` is a folder of prompts for a LLaMA (default: those in
+    its folder, else the program's), `four_bit` keeps it in four bits, and with `unconstrained` it may write other
+    things than the text and tags.
     """
 
     model: str = DEFAULT_MODEL
@@ -79,7 +80,7 @@ class ModelChoice:
         return load_templates(own if own and own.is_dir() else None)
 
     def identify(self) -> tuple[str, str | None]:
-        """`NAME-VERSION-HASH` of the model and its release (ISO 8601), None where it states none; weights are not loaded.
+        """`NAME-VERSION-HASH` of the model and its release (ISO 8601; None: it states none). Loads no weights.
 
         Raises ModelError for a folder that is not whole, and what LlamaServer.check raises for a server without
         `?model=`.
@@ -98,9 +99,7 @@ class ModelChoice:
             return model_name(self.folder, config), config["released"]
         return model_name(self.folder, config, self.prompts().digest, mode), config["released"]
 
-    def load(
-        self, *, threads: int | None = None, device: str | None = None, tables: Path | None = None
-    ) -> Extractor:
+    def load(self, *, threads: int | None = None, device: str | None = None, tables: Path | None = None) -> Extractor:
         """The extractor.
 
         `threads` bounds the processor threads (default: all the process may use); `device` is `cpu`, `cuda` or `mps`

@@ -182,9 +182,7 @@ class Copy:
 
     def _closes(self, place: Place) -> bool:
         opened = place.spans
-        return (
-            place.inside and opened is not None and place.position > opened.start and self._may_close[place.position]
-        )
+        return place.inside and opened is not None and place.position > opened.start and self._may_close[place.position]
 
 
 def _borders(source: str, offsets: Sequence[int]) -> tuple[list[bool], list[bool]]:
@@ -209,4 +207,6 @@ def _joined(before: str, after: str) -> bool:
     both_letters = before.isalpha() and after.isalpha()
     both_digits = before.isdecimal() and after.isdecimal()
     # Combining marks, variation selectors, and what is joined by a zero-width joiner.
-    return both_letters or both_digits or unicodedata.category(after) in ("Mn", "Me", "Mc") or "\u200d" in (before, after)
+    return (
+        both_letters or both_digits or unicodedata.category(after) in ("Mn", "Me", "Mc") or "\u200d" in (before, after)
+    )

@@ -54,7 +54,7 @@ def _is_causal(config: dict[str, Any]) -> bool:
 
 
 def model_name(folder: Path, config: dict[str, Any], *more: str) -> str:
-    """`NAME-VERSION-HASH`, the hash over the folder's own weights, its config and `more`: no two models share a name."""
+    """`NAME-VERSION-HASH`, the hash over the folder's weights, its config and `more`: two models never share a name."""
     digest = hashlib.sha256()
     for path in sorted(folder.glob("*.safetensors")):
         digest.update(_weights(path))
@@ -66,7 +66,7 @@ def model_name(folder: Path, config: dict[str, Any], *more: str) -> str:
 
 
 def _weights(path: Path) -> bytes:
-    """A file's bytes; of one over _WHOLE its size and _SAMPLES pieces from all over it, as hashing it takes a minute."""
+    """A file's bytes; of one over _WHOLE its size and _SAMPLES pieces from all over it: hashing it takes a minute."""
     size = path.stat().st_size
     if size <= _WHOLE:
         return path.read_bytes()

@@ -38,10 +38,12 @@ class LlamaExtractor:
         found: list[list[tuple[MentionLabel, Span, float]]] = [[] for _ in notes]
         refused = [0] * len(notes)
         template = self._templates.mentions
-        answers = self.backend.mark([
-            Task(self._templates.ask_mentions(text), text, template.classes)
-            for text in (window.of(notes[index].text) for index, window in places)
-        ])
+        answers = self.backend.mark(
+            [
+                Task(self._templates.ask_mentions(text), text, template.classes)
+                for text in (window.of(notes[index].text) for index, window in places)
+            ]
+        )
         for (index, window), answer in zip(places, answers, strict=True):
             if isinstance(answer, Refused):
                 refused[index] += 1

@@ -52,7 +52,7 @@ def load_llama(
 
 
 def llama_sha256(base: str) -> str | None:
-    """The SHA-256 of SMOLLM2's file of weights, or of a folder's model.safetensors; None where there is no such file."""
+    """The SHA-256 of SMOLLM2's file of weights, or of a folder's model.safetensors; None where there is none."""
     path = _gguf() if base == SMOLLM2 else Path(base) / "model.safetensors"
     if not path.is_file():
         return None

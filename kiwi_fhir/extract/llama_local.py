@@ -36,8 +36,11 @@ _TOKEN_BYTES = 8
 
 @dataclass(slots=True)
 class Counters:
-    """What was done: questions, forward passes (a pass over a batch counts once, and once for each row in `row_passes`),
-    tokens fed (padding not counted), tokens written, seconds."""
+    """What was done.
+
+    `tasks` answered, forward `passes` (one over a batch counts once, and once for each row in `row_passes`), tokens
+    `fed` (without padding) and `written`, `seconds`.
+    """
 
     tasks: int = 0
     passes: int = 0
@@ -197,11 +200,11 @@ class LocalBackend:
         for row in chosen:
             row.filled, row.waiting = len(row.prompt) - 1, row.prompt[-1:]
         for members in families.values():
-            leader = next((index for index in members if index in leaders), None)
+            first = next((index for index in members if index in leaders), None)
             for index in members:
-                if leader is not None and index != leader:
-                    size = common_prefix(rows[index].prompt[:-1], [rows[leader].prompt[:-1]])
-                    cache.copy(leader, index, size)
+                if first is not None and index != first:
+                    size = common_prefix(rows[index].prompt[:-1], [rows[first].prompt[:-1]])
+                    cache.copy(first, index, size)
                     rows[index].filled, rows[index].waiting = size, rows[index].prompt[size:]
 
     def _head(self, head: tuple[int, ...]) -> RaggedCache:
@@ -266,7 +269,12 @@ class LocalBackend:
                     asked.append((index, first + offset, row.copy.legal(here)))
         chances = iter(self._chances(asked, hidden))
         for row, draft, places in zip(rows, drafts, stands, strict=True):
-            found = [(legal, next(chances)) for here in places if not row.copy.is_done(here) for legal in [row.copy.legal(here)]]
+            found = [
+                (legal, next(chances))
+                for here in places
+                if not row.copy.is_done(here)
+                for legal in [row.copy.legal(here)]
+            ]
             self._take(row, draft, places, found)
 
     def _take(

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import random
 import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
-from datetime import UTC, datetime
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -19,12 +16,12 @@ from torch import nn
 from kiwi_fhir.evaluate import score
 from kiwi_fhir.extract.base import DEFAULT_BASE, base_sha256, load_base, quiet_peft
 from kiwi_fhir.extract.bert import BertExtractor
-from kiwi_fhir.extract.folder import FORMAT
 from kiwi_fhir.extract.model import Heads, JointModel, collate
 from kiwi_fhir.extract.windows import Windower, batches
 from kiwi_fhir.train.adapt import adapt
 from kiwi_fhir.train.examples import Example, examples
-from kiwi_fhir.types import MENTION_LABELS, MODIFIER_LABELS, Document
+from kiwi_fhir.train.folder import folder_config, plain, write_json
+from kiwi_fhir.types import Document
 
 Report = Callable[[str, int, int, float], None]
 
@@ -234,37 +231,19 @@ def save(folder: Path, model: JointModel, recipe: Recipe, metrics: dict[str, Any
         save_file(half(get_peft_model_state_dict(model.encoder)), folder / "adapter_model.safetensors")
         adapter = model.encoder.peft_config["default"].to_dict()
         adapter |= {"base_model_name_or_path": recipe.base, "inference_mode": True}
-        _write_json(folder / "adapter_config.json", {key: _plain(value) for key, value in adapter.items()})
+        write_json(folder / "adapter_config.json", {key: plain(value) for key, value in adapter.items()})
     else:
         save_file(half(model.encoder.state_dict()), folder / "encoder.safetensors")
     save_file(half(model.heads.state_dict()), folder / "heads.safetensors")
     for path in folder.glob("*.safetensors"):
         path.chmod(0o644)  # safetensors writes files that only their owner can read
-    config = {
-        "format": FORMAT,
-        "name": name,
-        "version": version,
-        "released": datetime.now(UTC).strftime("%Y-%m-%dT00:00:00Z"),
-        "base": recipe.base,
-        "base_sha256": base_sha256(recipe.base),
-        "window": recipe.window,
-        "mentions": list(MENTION_LABELS),
-        "modifiers": list(MODIFIER_LABELS),
-        "packages": {package: metadata.version(package) for package in ("torch", "transformers", "peft")},
-    }
-    _write_json(folder / "config.json", config)
-    _write_json(folder / "metrics.json", metrics)
+    config = folder_config("bert", recipe.base, recipe.window, name, version)
+    config["base_sha256"] = base_sha256(recipe.base)
+    write_json(folder / "config.json", config)
+    write_json(folder / "metrics.json", metrics)
     card = folder / "README.md"
     if not card.exists():  # a card that somebody wrote says more than this one
         card.write_text(_card(name, version, recipe, metrics), encoding="utf-8")
-
-
-def _plain(value: Any) -> Any:
-    return sorted(value) if isinstance(value, set) else value
-
-
-def _write_json(path: Path, value: dict[str, Any]) -> None:
-    path.write_text(json.dumps(value, indent=2, sort_keys=True) + "\n", encoding="utf-8")
 
 
 def _card(name: str, version: str, recipe: Recipe, metrics: dict[str, Any]) -> str:

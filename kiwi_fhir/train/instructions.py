@@ -1,4 +1,4 @@
-"""Annotated documents to instruction examples: prompt and answer, for mentions and for the modifiers of each mention."""
+"""Annotated documents to instruction examples: prompt and answer, for mentions and for each mention's modifiers."""
 
 from __future__ import annotations
 
@@ -80,7 +80,8 @@ def encode(pairs: Iterable[tuple[str, str]], tokenizer: Any, templates: Template
         head = encode_prompt(tokenizer, prompt, chat=templates.chat)
         whole = encode_prompt(tokenizer, prompt, chat=templates.chat, answer=answer)
         if whole[: len(head)] != head:
-            raise ModelError("The tokenizer merges the end of the prompt with the answer: end templates with a line end.")
+            raise ModelError(
+                "The tokenizer merges the end of the prompt with the answer: end templates with a line end."
+            )
         found.append(Example([*whole, tokenizer.eos_token_id], common_prefix(head, beginnings), len(head)))
     return found
-

@@ -5,9 +5,11 @@ A loop of our own instead of trl's: its packing can't share the beginning of pro
 
 from __future__ import annotations
 
+import json
 import math
 import random
 import resource
+import shutil
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -20,8 +22,9 @@ from torch import nn
 
 from kiwi_fhir.errors import ModelError, UsageError
 from kiwi_fhir.extract.base import quiet_peft
-from kiwi_fhir.extract.llama_base import load_llama
-from kiwi_fhir.extract.prompts import Templates
+from kiwi_fhir.extract.llama_base import SMOLLM2, llama_sha256, load_llama
+from kiwi_fhir.extract.prompts import Templates, load_templates
+from kiwi_fhir.train.folder import folder_config, plain, write_json
 from kiwi_fhir.train.instructions import Example, encode, instructions
 from kiwi_fhir.train.packing import pack
 from kiwi_fhir.types import Document
@@ -41,7 +44,7 @@ class LlamaRecipe:
     `four_bit` is QLoRA: the base in nf4, by the extra `qlora` on a CUDA device.
     """
 
-    base: str
+    base: str = SMOLLM2
     rank: int = 16
     alpha: int = 64
     dropout: float = 0.05
@@ -111,7 +114,7 @@ def train(
         row = {"epoch": epoch + 1, "loss": total / max(1, per_epoch)}
         if dev:
             row["dev_loss"] = run.loss(encode(instructions(dev, templates), tokenizer, templates))
-            report("dev", epoch + 1, recipe.epochs, row["dev_loss"])
+            report("dev loss", epoch + 1, recipe.epochs, row["dev_loss"])
         stand.history.append(row)
         stand.save(step, time.monotonic() - started)
     metrics = {
@@ -124,6 +127,48 @@ def train(
         **peak_memory(device),
     }
     return model.eval(), metrics
+
+
+def save(
+    folder: Path,
+    model: Any,
+    recipe: LlamaRecipe,
+    templates: Path,
+    metrics: dict[str, Any],
+    *,
+    name: str,
+    version: str,
+) -> None:
+    """Write the model folder: adapters in fp16, the templates that they were tuned on, config, metrics, a card.
+
+    The base itself is not written; config.json names it.
+    """
+    from peft import get_peft_model_state_dict
+    from safetensors.torch import save_file
+
+    folder.mkdir(parents=True, exist_ok=True)
+    weights = {
+        key: value.detach().to("cpu", torch.float16).contiguous()
+        for key, value in sorted(get_peft_model_state_dict(model).items())
+    }
+    save_file(weights, folder / "adapter_model.safetensors")
+    (folder / "adapter_model.safetensors").chmod(0o644)  # safetensors writes files that only their owner can read
+    adapter = model.peft_config["default"].to_dict() | {"base_model_name_or_path": recipe.base, "inference_mode": True}
+    write_json(folder / "adapter_config.json", {key: plain(value) for key, value in adapter.items()})
+    if templates.resolve() != (folder / "templates").resolve():
+        shutil.copytree(templates, folder / "templates", dirs_exist_ok=True)
+    window = load_templates(templates).window
+    config = {**folder_config("llama", recipe.base, window, name, version), "base_sha256": llama_sha256(recipe.base)}
+    write_json(folder / "config.json", config)
+    write_json(folder / "metrics.json", metrics)
+    card = folder / "README.md"
+    if not card.exists():  # a card that somebody wrote says more than this one
+        rows = "\n".join(f"| {key} | {value} |" for key, value in asdict(recipe).items())
+        card.write_text(
+            f"# {name} {version}\n\nAdapters for {recipe.base}, tuned by kiwi_fhir on {metrics['notes']} annotated "
+            f"notes.\n\n## Recipe\n\n| setting | value |\n|---|---|\n{rows}\n",
+            encoding="utf-8",
+        )
 
 
 def attach_lora(base: Any, recipe: LlamaRecipe) -> Any:
@@ -230,8 +275,6 @@ class _Stand:
 
     def save(self, step: int, seconds: float) -> None:
         """Write it, whole or not at all."""
-        import json
-
         from safetensors.torch import save_file
 
         tensors = {}
@@ -249,8 +292,6 @@ class _Stand:
 
     def load(self) -> int:
         """The step to go on from; 0 where there is no checkpoint."""
-        import json
-
         from safetensors import SafetensorError, safe_open
 
         if not self._file.is_file():
@@ -260,8 +301,8 @@ class _Stand:
                 stand = json.loads(stored.metadata()["stand"])
                 if stand["key"] != self._key:
                     raise UsageError(
-                        f"{self._file.parent} holds the checkpoint of a run with other settings or notes: remove it, or "
-                        "name another folder."
+                        f"{self._file.parent} holds the checkpoint of a run with other settings or notes: remove it, "
+                        "or name another folder."
                     )
                 for name, weight in self._weights.items():
                     weight.data.copy_(stored.get_tensor(f"weight/{name}"))

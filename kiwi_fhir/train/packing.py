@@ -19,7 +19,7 @@ _IGNORED = -100
 
 @dataclass(frozen=True, slots=True)
 class Rows:
-    """`tokens`, `positions`, `targets` [R, T] (-100: no loss) and `mask` [R, 1, T, T], true where a query sees a key."""
+    """`tokens`, `positions`, `targets` [R, T] (-100: no loss); `mask` [R, 1, T, T], true where a query sees a key."""
 
     tokens: Tensor
     positions: Tensor
@@ -51,14 +51,18 @@ class _Row:
         if beginning not in self._shared:
             self._shared[beginning] = self._append(beginning, 0, -1, len(beginning))
         # The last token of the prompt predicts the answer's first; the end token predicts nothing.
-        self._append(example.tokens[example.shared :], example.shared, self._shared[beginning], example.answer - example.shared)
+        self._append(
+            example.tokens[example.shared :], example.shared, self._shared[beginning], example.answer - example.shared
+        )
 
     def _append(self, tokens: Sequence[int], position: int, parent: int, answer: int) -> int:
         self._segments += 1
         size = len(tokens)
         self.tokens += tokens
         self.positions += range(position, position + size)
-        self.targets += [tokens[index + 1] if index + 1 >= answer and index + 1 < size else _IGNORED for index in range(size)]
+        self.targets += [
+            tokens[index + 1] if index + 1 >= answer and index + 1 < size else _IGNORED for index in range(size)
+        ]
         self.segment += [self._segments] * size
         self.parent += [parent] * size
         return self._segments
