@@ -5,7 +5,6 @@ A loop of our own instead of trl's: its packing can't share the beginning of pro
 
 from __future__ import annotations
 
-import json
 import math
 import random
 import resource
@@ -20,10 +19,11 @@ from typing import Any
 import torch
 from torch import nn
 
-from kiwi_fhir.errors import ModelError, UsageError
+from kiwi_fhir.errors import ModelError
 from kiwi_fhir.extract.base import quiet_peft
 from kiwi_fhir.extract.llama_base import SMOLLM2, llama_sha256, load_llama
 from kiwi_fhir.extract.prompts import Templates, load_templates
+from kiwi_fhir.train.checkpoint import Stand
 from kiwi_fhir.train.folder import folder_config, plain, write_json
 from kiwi_fhir.train.instructions import Example, encode, instructions
 from kiwi_fhir.train.packing import pack
@@ -87,7 +87,8 @@ def train(
     steps = per_epoch * recipe.epochs
     weights = [weight for weight in model.parameters() if weight.requires_grad]
     optimizer = torch.optim.AdamW(weights, lr=recipe.learning_rate, weight_decay=0.0)
-    stand = _Stand(checkpoint, recipe, documents, model, optimizer)
+    notes = [(document.note.id, len(document.mentions)) for document in documents]
+    stand = Stand(checkpoint, repr((recipe, notes)), model, optimizer)
     step = stand.load()
     started, saved = time.monotonic() - stand.seconds, time.monotonic()
     for epoch in range(step // max(1, per_epoch), recipe.epochs):
@@ -258,60 +259,3 @@ class _Run:
                 loss.backward()
             total += loss.item()
         return total
-
-
-class _Stand:
-    """Where a run stands: adapters, the optimizer's moments, the step, in one safetensors file."""
-
-    def __init__(
-        self, folder: Path, recipe: LlamaRecipe, documents: Sequence[Document], model: Any, optimizer: Any
-    ) -> None:
-        self._file = folder / "checkpoint.safetensors"
-        self._key = repr((recipe, [(document.note.id, len(document.mentions)) for document in documents]))
-        self._weights = {name: weight for name, weight in model.named_parameters() if weight.requires_grad}
-        self._optimizer = optimizer
-        self.seconds = 0.0
-        self.history: list[dict[str, float]] = []
-
-    def save(self, step: int, seconds: float) -> None:
-        """Write it, whole or not at all."""
-        from safetensors.torch import save_file
-
-        tensors = {}
-        for name, weight in self._weights.items():
-            moments = self._optimizer.state.get(weight, {})
-            tensors[f"weight/{name}"] = weight.detach().cpu()
-            for key in ("exp_avg", "exp_avg_sq", "step"):
-                if key in moments:
-                    tensors[f"{key}/{name}"] = moments[key].detach().cpu().clone()
-        self._file.parent.mkdir(parents=True, exist_ok=True)
-        part = self._file.with_suffix(".part")
-        stand = {"step": step, "seconds": seconds, "history": self.history, "key": self._key}
-        save_file(tensors, part, metadata={"stand": json.dumps(stand)})
-        part.replace(self._file)
-
-    def load(self) -> int:
-        """The step to go on from; 0 where there is no checkpoint."""
-        from safetensors import SafetensorError, safe_open
-
-        if not self._file.is_file():
-            return 0
-        try:
-            with safe_open(self._file, "pt") as stored:
-                stand = json.loads(stored.metadata()["stand"])
-                if stand["key"] != self._key:
-                    raise UsageError(
-                        f"{self._file.parent} holds the checkpoint of a run with other settings or notes: remove it, "
-                        "or name another folder."
-                    )
-                for name, weight in self._weights.items():
-                    weight.data.copy_(stored.get_tensor(f"weight/{name}"))
-                    if f"exp_avg/{name}" in stored.keys():  # noqa: SIM118 (not a dict)
-                        self._optimizer.state[weight] = {
-                            key: stored.get_tensor(f"{key}/{name}").to("cpu" if key == "step" else weight.device)
-                            for key in ("exp_avg", "exp_avg_sq", "step")
-                        }
-        except (SafetensorError, KeyError, OSError, ValueError) as error:
-            raise UsageError(f"The checkpoint in {self._file.parent} is damaged: remove it.") from error
-        self.seconds, self.history = stand["seconds"], stand["history"]
-        return int(stand["step"])
