@@ -204,9 +204,11 @@ def _borders(source: str, offsets: Sequence[int]) -> tuple[list[bool], list[bool
 
 
 def _joined(before: str, after: str) -> bool:
-    both_letters = before.isalpha() and after.isalpha()
+    both_letters = (before.isalpha() or _is_mark(before)) and after.isalpha()
     both_digits = before.isdecimal() and after.isdecimal()
-    # Combining marks, variation selectors, and what is joined by a zero-width joiner.
-    return (
-        both_letters or both_digits or unicodedata.category(after) in ("Mn", "Me", "Mc") or "\u200d" in (before, after)
-    )
+    return both_letters or both_digits or _is_mark(after) or "\u200d" in (before, after)  # a zero-width joiner
+
+
+def _is_mark(character: str) -> bool:
+    """Whether it belongs to the character before it: combining marks, variation selectors."""
+    return unicodedata.category(character).startswith("M")
