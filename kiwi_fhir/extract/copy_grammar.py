@@ -1,9 +1,9 @@
 """A grammar for servers: an answer is the source, with tags that open before and close behind words of it.
 
-GBNF, which llama.cpp's `grammar` and vLLM's `structured_outputs` (xgrammar) read. Two rules a word say whether a tag
-is open there, so that the grammar grows with the source; a regular expression has no names for what follows and would
-have to write it out for both. A word is a run of letters or of digits, or one other character; what combines with a
-character stays with it.
+It is GBNF, which llama.cpp's `grammar` and vLLM's `structured_outputs` (xgrammar, guidance) read. Two rules a word
+say whether a tag is open there, so that the grammar grows with the source; a regular expression has no names for what
+follows and would have to write it out for both. A word is a run of letters or of digits, or one other character; what
+combines with a character stays with it.
 """
 
 from __future__ import annotations

@@ -131,19 +131,38 @@ def test_a_grammar_grows_with_the_text():
     assert len(twice) < 2.2 * len(once)
 
 
-def test_xgrammar_reads_it():
-    """What vLLM constrains with; not among the test tools, as it brings a compiler for GPUs."""
-    xgrammar = pytest.importorskip("xgrammar")
+SOURCE = 'No pain,\r\n10mg e\u0301 "x" \\ 👩‍⚕️ <b> & more ' * 10 + "end"
+
+
+def xgrammar_says(grammar):
+    xgrammar = pytest.importorskip("xgrammar", reason="not among the test tools: it brings a compiler for GPUs")
     vocabulary = ["</s>", *(chr(byte) for byte in range(128))]
     info = xgrammar.TokenizerInfo(vocabulary, stop_token_ids=[0])
-    source = 'No pain,\r\n10mg e\u0301 "x" \\ 👩‍⚕️ <b> & more ' * 10 + "end"
-    compiled = xgrammar.GrammarCompiler(info).compile_grammar(copy_grammar(source, ("drug", "test"), TAGS))
+    compiled = xgrammar.GrammarCompiler(info).compile_grammar(grammar)
 
     def says(text):
         matcher = xgrammar.GrammarMatcher(compiled, terminate_without_stop_token=True)
         return matcher.accept_string(text) and matcher.is_terminated()
 
-    assert says(source)
-    assert says(mark(source, [("drug", 0, 7), ("test", 10, 12), ("drug", 12, 14), ("test", 15, 17)], TAGS))
-    for wrong in (source[:-1], source.replace("pain", "pains"), mark(source, [("drug", 0, 9)], TAGS), "x" + source):
+    return says
+
+
+def llguidance_says(grammar):
+    llguidance = pytest.importorskip("llguidance")
+    tokenizer, compiled = llguidance.LLTokenizer("byte"), llguidance.grammar_from("gbnf", grammar)
+
+    def says(text):
+        matcher, tokens = llguidance.LLMatcher(tokenizer, compiled), tokenizer.tokenize_str(text)
+        assert not matcher.get_error()
+        return matcher.try_consume_tokens(tokens) == len(tokens) and matcher.is_accepting()
+
+    return says
+
+
+@pytest.mark.parametrize("engine", [xgrammar_says, llguidance_says])
+def test_the_engines_of_vllm_read_it(engine):
+    says = engine(copy_grammar(SOURCE, ("drug", "test"), TAGS))
+    assert says(SOURCE)
+    assert says(mark(SOURCE, [("drug", 0, 7), ("test", 10, 12), ("drug", 12, 14), ("test", 15, 17)], TAGS))
+    for wrong in (SOURCE[:-1], SOURCE.replace("pain", "pains"), mark(SOURCE, [("drug", 0, 9)], TAGS), "x" + SOURCE):
         assert not says(wrong)
