@@ -38,6 +38,12 @@ def copy_grammar(source: str, labels: Sequence[str], tags: Tags) -> str:
     return "\n".join(rules) + "\n"
 
 
+def longest_answer(source: str, labels: Sequence[str], tags: Tags) -> int:
+    """Bytes of the longest string of the grammar, in which each word is a span."""
+    a_span = max(map(_bytes, map(tags.opening, labels))) + _bytes(tags.close)
+    return _bytes(source) + len(_words(source)) * a_span
+
+
 def _words(source: str) -> list[tuple[str, str]]:
     """Words, each with the white space behind it."""
     starts = [0]
@@ -67,6 +73,10 @@ def _kind(mark: str) -> str:
     if mark.isdigit():
         return "digit"
     return "letter" if mark.isalpha() or unicodedata.category(mark)[0] == "M" else "other"
+
+
+def _bytes(text: str) -> int:
+    return len(text.encode("utf-8", "replace"))
 
 
 def _quoted(text: str) -> str:

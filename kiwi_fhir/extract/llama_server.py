@@ -1,17 +1,19 @@
-"""LLaMA on an OpenAI-compatible server: vLLM, llama.cpp, TGI, `transformers serve`.
+r"""LLaMA on an OpenAI-compatible server: vLLM, llama.cpp, TGI, `transformers serve`.
 
 Each task is one request, `parallel` of them at a time; a task that gets no usable answer is refused and stops no
 other. The answer is almost all copy, so let the server guess it from the prompt; what is answered stays the same:
 
     vllm serve MODEL --speculative-config \
         '{"method": "ngram", "num_speculative_tokens": 24, "prompt_lookup_min": 2, "prompt_lookup_max": 6}'
-    llama-server -m MODEL.gguf --parallel 8 --spec-type ngram-simple --draft-max 24
+    llama-server -m MODEL.gguf --parallel 8 --spec-type ngram-simple \
+        --spec-ngram-simple-size-n 4 --spec-ngram-simple-size-m 24
 
 Both keep what prompts have in common in their cache. With a constraint the server lets the model write nothing but the
 source and tags (see `copy_grammar`); without one, other text is repaired or refused (see `markup`).
 
-`max_tokens` is `most_tokens(source)`, so a server's context must hold that beside the prompt: vLLM refuses (400) what
-does not fit.
+An answer that never ends is cut off and refused. Without a constraint it may have `most_tokens(source)` tokens; with
+one it ends by itself, and may have as many as the longest that the grammar allows, or as half the server's context
+where the server says what that is. vLLM refuses (400) what does not fit beside the prompt.
 """
 
 from __future__ import annotations
@@ -28,7 +30,7 @@ import httpx2
 import orjson
 
 from kiwi_fhir.errors import NoteError, Unavailable, UsageError
-from kiwi_fhir.extract.copy_grammar import copy_grammar
+from kiwi_fhir.extract.copy_grammar import copy_grammar, longest_answer
 from kiwi_fhir.extract.llama_client import KEY, LlamaClient
 from kiwi_fhir.extract.marking import Answer, Refused, Tags, Task
 from kiwi_fhir.extract.markup import reading
@@ -90,6 +92,7 @@ class LlamaServer:
         self._model, self._tags, self._chat, self._constraint = model, tags or Tags(), chat, constraint
         self._parallel, self._start_patience = parallel, min(_START_SECONDS, patience)
         self._is_checked = False
+        self._context: int | None = None
         self.counts = Counts()
 
     @property
@@ -140,6 +143,8 @@ class LlamaServer:
         if self._constraint == "auto":
             owner = str(models[0].get("owned_by")) if models else ""
             self._constraint = _OWNERS.get(owner, "none")
+        context = next((model.get("max_model_len") for model in models if model["id"] == self._model), None)
+        self._context = context if isinstance(context, int) else None
         self._is_checked = True
 
     async def _mark(self, tasks: Sequence[Task]) -> list[Answer]:
@@ -155,7 +160,7 @@ class LlamaServer:
             answers[index] = await self._answer(http, task)
 
     async def _answer(self, http: httpx2.AsyncClient, task: Task) -> Answer:
-        tokens = most_tokens(task.source)
+        tokens = self._tokens(task)
         try:
             content = orjson.dumps(self._request(task, tokens))
         except orjson.JSONEncodeError:  # half a surrogate pair
@@ -168,6 +173,13 @@ class LlamaServer:
         except Unavailable as error:
             return Refused(_reason(error), f"{error}.")
         return self._read(body, task)
+
+    def _tokens(self, task: Task) -> int:
+        usual = most_tokens(task.source)
+        if self._constraint == "none":
+            return usual
+        longest = longest_answer(task.source, task.labels, self._tags) + 1  # and its end
+        return longest if self._context is None else min(longest, max(usual, self._context // 2))
 
     def _request(self, task: Task, tokens: int) -> dict[str, Any]:
         request: dict[str, Any] = {"model": self._model, "max_tokens": tokens, "temperature": 0, "stream": False}

@@ -6,11 +6,12 @@ import pickle
 import time
 
 import pytest
-from llm_servers import FaultyServer, free_port, transformers_serve
+from llm_servers import FaultyServer, free_port, llama_cpp, transformers_serve, write_tiny_gguf
 
 from kiwi_fhir import backoff
 from kiwi_fhir.errors import Unavailable, UsageError
 from kiwi_fhir.extract import llama_client
+from kiwi_fhir.extract.copy_grammar import longest_answer
 from kiwi_fhir.extract.llama_server import LlamaServer, most_tokens
 from kiwi_fhir.extract.marking import Marked, Refused, Tags, Task
 from kiwi_fhir.extract.markup import mark
@@ -338,6 +339,15 @@ def test_constraints(owner, constraint, field):
         if field:
             grammar = request[field] if field == "grammar" else request[field]["grammar"]
             assert grammar.startswith("root ::= f0")
+            assert request["max_tokens"] == longest_answer(TASKS[0].source, TASKS[0].labels, TAGS) + 1
+
+
+@pytest.mark.parametrize(("context", "tokens"), [(300, 150), (100, most_tokens(TASKS[0].source)), (10_000, 167)])
+def test_a_constrained_answer_leaves_room_for_the_prompt(context, tokens):
+    models = [{"id": "other"}, {"id": "tiny", "owned_by": "vllm", "max_model_len": context}]
+    with FaultyServer(say_good, models=models) as faulty:
+        server_for(faulty, model="tiny", constraint="vllm").mark(TASKS[:1])
+        assert faulty.requests[0]["max_tokens"] == tokens
 
 
 @pytest.mark.parametrize(
@@ -442,8 +452,9 @@ def tiny_llama(tmp_path_factory):
     return folder
 
 
-def test_a_real_server(tiny_llama):
-    """`transformers serve`: learnt texts are marked, others refused; then it is killed."""
+@pytest.mark.slow
+def test_transformers_serve(tiny_llama):
+    """Learnt texts are marked, others refused; then it is killed."""
     pytest.importorskip("openai", reason="transformers serve needs it")
     tasks = [asked(source) for source in [*LEARNT, UNSEEN, *LEARNT]]
     right = [tuple(Marked(*span, 1.0) for span in spans) for spans in LEARNT.values()]
@@ -460,3 +471,23 @@ def test_a_real_server(tiny_llama):
         process.kill()
         process.wait()
         assert reasons(server.mark(tasks)) == ["server-unavailable"] * 5
+
+
+def test_llama_cpp(tmp_path):
+    """An untuned model under the grammar is never refused; without it, always. Speculation changes no answer."""
+    pytest.importorskip("xllamacpp")
+    pytest.importorskip("gguf")
+    write_tiny_gguf(tmp_path / "tiny.gguf")
+    sources = ["no pain, no chest pain", "BP < 90 & aspirin 81mg", 'a\r\n"e\u0301" 👩‍⚕️ \\ [**x**]', "x"]
+    tasks = [Task(f"Mark the mentions.\n{source}\n", source, ("problem", "test")) for source in sources] * 3
+    with llama_cpp(tmp_path / "tiny.gguf") as (url, _):
+        free = LlamaServer(url, constraint="none", parallel=2)
+        assert all(isinstance(answer, Refused) for answer in free.mark(tasks[:2]))
+        server = LlamaServer(url, parallel=2)
+        answers = server.mark(tasks)
+        assert reasons(answers) == [""] * len(tasks)
+        assert sum(map(len, answers)) > 3
+        assert not server.counts.repairs
+        assert reasons(LlamaServer(url, chat=True, parallel=2).mark(tasks[:4])) == [""] * 4
+    with llama_cpp(tmp_path / "tiny.gguf", "ngram") as (url, _):
+        assert LlamaServer(url, parallel=2).mark(tasks) == answers

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import httpx2
+import numpy as np
 
 
 class FaultyServer:
@@ -110,26 +111,91 @@ def free_port():
 
 
 @contextmanager
-def transformers_serve(folder, seconds=60):
-    """transformers' own server with the model of `folder`; gives its URL and its process."""
+def running(arguments, folder, seconds=60):
+    """A server that python runs with `arguments` and a port; gives its URL and its process."""
     port = free_port()
-    command = [sys.executable, "-c", "from transformers.cli.transformers import main; main()", "serve", str(folder)]
-    command += ["--host", "127.0.0.1", "--port", str(port), "--device", "cpu"]
     environment = os.environ | {"HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
-    log = (folder / "serve.log").open("w")
-    process = subprocess.Popen(command, env=environment, stdout=log, stderr=subprocess.STDOUT)
-    try:
-        url = f"http://127.0.0.1:{port}"
-        for _ in range(seconds * 5):
-            try:
-                if httpx2.get(f"{url}/v1/models", timeout=2).status_code == 200:
-                    break
-            except httpx2.TransportError:
-                if process.poll() is not None:
-                    raise RuntimeError((folder / "serve.log").read_text()[-2000:]) from None
+    log = folder / "server.log"
+    with log.open("w") as out:
+        command = [sys.executable, *(str(argument).replace("PORT", str(port)) for argument in arguments)]
+        process = subprocess.Popen(command, env=environment, stdout=out, stderr=subprocess.STDOUT)
+        try:
+            url = f"http://127.0.0.1:{port}"
+            for _ in range(seconds * 5):
+                try:
+                    if httpx2.get(f"{url}/v1/models", timeout=2).status_code == 200:
+                        break
+                except httpx2.TransportError:
+                    if process.poll() is not None:
+                        raise RuntimeError(log.read_text()[-2000:]) from None
                 time.sleep(0.2)
-        yield url, process
-    finally:
-        process.kill()
-        process.wait()
-        log.close()
+            yield url, process
+        finally:
+            process.kill()
+            process.wait()
+
+
+def transformers_serve(folder):
+    """transformers' own server with the model of `folder`."""
+    start = "from transformers.cli.transformers import main; main()"
+    return running(["-c", start, "serve", folder, "--host", "127.0.0.1", "--port", "PORT", "--device", "cpu"], folder)
+
+
+LLAMA_CPP = """
+import sys, threading, xllamacpp
+params = xllamacpp.CommonParams()
+params.model.path, params.port, params.hostnames = sys.argv[1], int(sys.argv[2]), ["127.0.0.1"]
+params.n_ctx, params.n_parallel, params.cpuparams.n_threads, params.warmup = 8192, 2, 1, False
+if sys.argv[3] == "ngram":
+    params.speculative.types = [xllamacpp.common_speculative_type.COMMON_SPECULATIVE_TYPE_NGRAM_SIMPLE]
+    params.speculative.ngram_simple.size_n, params.speculative.ngram_simple.size_m = 4, 24
+server = xllamacpp.Server(params)
+threading.Event().wait()
+"""
+
+
+def llama_cpp(model, speculation="none"):
+    """llama.cpp's server with a GGUF file."""
+    return running(["-c", LLAMA_CPP, model, "PORT", speculation], model.parent)
+
+
+def write_tiny_gguf(path, width=32, inner=64, blocks=2):
+    """A LLaMA with random weights that has never learnt anything; some of its tokens merge text with parts of tags."""
+    import gguf
+
+    merged = ["▁p", "pa", "in", "▁<", '">', "pain", "</", "s>", "an", "▁an", "▁a", "n<"]
+    tokens = ["<unk>", "<s>", "</s>", *(f"<0x{byte:02X}>" for byte in range(256)), "▁", *map(chr, range(33, 127))]
+    tokens += merged
+    kinds = [gguf.TokenType.UNKNOWN, *[gguf.TokenType.CONTROL] * 2, *[gguf.TokenType.BYTE] * 256]
+    kinds += [gguf.TokenType.NORMAL] * (len(tokens) - len(kinds))
+    writer = gguf.GGUFWriter(path, "llama")
+    writer.add_context_length(4096)
+    writer.add_embedding_length(width)
+    writer.add_block_count(blocks)
+    writer.add_feed_forward_length(inner)
+    writer.add_head_count(4)
+    writer.add_head_count_kv(4)
+    writer.add_layer_norm_rms_eps(1e-5)
+    writer.add_rope_dimension_count(width // 4)
+    writer.add_vocab_size(len(tokens))
+    writer.add_tokenizer_model("llama")
+    writer.add_token_list(tokens)
+    writer.add_token_types(kinds)
+    writer.add_token_scores([float(-at) for at in range(len(tokens))])
+    writer.add_bos_token_id(1)
+    writer.add_eos_token_id(2)
+    writer.add_add_space_prefix(False)
+    random = np.random.default_rng(0)
+    shapes = {"token_embd": (len(tokens), width), "output": (len(tokens), width), "output_norm": (width,)}
+    for block in range(blocks):
+        squares = dict.fromkeys(("attn_q", "attn_k", "attn_v", "attn_output"), (width, width))
+        wide = {"ffn_gate": (inner, width), "ffn_up": (inner, width), "ffn_down": (width, inner)}
+        norms = {"attn_norm": (width,), "ffn_norm": (width,)}
+        shapes |= {f"blk.{block}.{name}": shape for name, shape in (squares | wide | norms).items()}
+    for name, shape in shapes.items():
+        weights = np.ones(shape) if len(shape) == 1 else random.standard_normal(shape) / 2
+        writer.add_tensor(f"{name}.weight", weights.astype(np.float32))
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
