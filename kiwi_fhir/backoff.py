@@ -17,20 +17,26 @@ _TRIES_AT_500 = 4  # a fault in the server more often than a state of it
 class Backoff:
     """Pauses between tries: doubled each time with full jitter, never shorter than the server asked for."""
 
-    def __init__(self, patience: float, wait: Callable[[float], object]) -> None:
+    def __init__(self, patience: float, wait: Callable[[float], object] = time.sleep) -> None:
         """`patience` is how many seconds may pass in all; `wait` sleeps, and is true when waiting is of no use."""
         self._wait = wait
         self._ends = time.monotonic() + patience
         self._tries = 0
 
-    def wait(self, error: Unavailable) -> None:
-        """Sleep before the next try. Raises `error` when patience is at its end."""
+    def pause(self, error: Unavailable) -> float:
+        """Seconds to sleep before the next try. Raises `error` when patience is at its end."""
         self._tries += 1
         pause = random.uniform(0, min(_LONGEST_PAUSE, _FIRST_PAUSE * 2**self._tries))
         if error.retry_after is not None:
             pause = error.retry_after + random.uniform(0, _FIRST_PAUSE)
         at_end = time.monotonic() + pause > self._ends
-        if at_end or (error.status == 500 and self._tries >= _TRIES_AT_500) or self._wait(pause):
+        if at_end or (error.status == 500 and self._tries >= _TRIES_AT_500):
+            raise error
+        return pause
+
+    def wait(self, error: Unavailable) -> None:
+        """Sleep before the next try. Raises `error` when patience is at its end."""
+        if self._wait(self.pause(error)):
             raise error
 
 

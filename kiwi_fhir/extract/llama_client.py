@@ -1,0 +1,176 @@
+"""Requests to one OpenAI-compatible server: what is tried again, and when a server counts as gone.
+
+Tried again, with growing pauses and never sooner than the server asks: 429, 5xx, time-outs and lost connections.
+Everything else an answer says comes again, however often one asks. A server that uses up the patience of a request
+and has answered no other one in that time is gone: for a while nothing is sent to it and every request fails at once,
+so that a run ends; then one request looks whether it is back, and the others wait for what it finds.
+
+Messages name the server and a status, never what was sent or answered. Redirects are not followed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import ssl
+import time
+
+import httpx2
+
+from kiwi_fhir.backoff import Backoff, retry_after
+from kiwi_fhir.errors import KiwiError, NoteError, Unavailable, UsageError
+
+KEY = "KIWI_LLM_API_KEY"
+INSECURE = "KIWI_LLM_INSECURE"
+
+_CONNECT_SECONDS = 10.0
+_GONE_SECONDS = 30.0
+_LOOKING_SECONDS = 0.05
+
+
+class LlamaClient:
+    """One server. `requests` counts what was sent, `retries` how many of these were sent again."""
+
+    def __init__(self, base_url: str, *, parallel: int, timeout: float, patience: float) -> None:
+        """Connect to nothing yet; see LlamaServer. Raises UsageError for a URL that can't work."""
+        self._url = _checked(base_url)
+        self.base = str(self._url).rstrip("/")
+        if not self.base.endswith("/v1"):
+            self.base += "/v1"
+        self.requests = self.retries = 0
+        self._parallel, self._timeout, self._patience = parallel, timeout, patience
+        self._not_before = self._gone_until = self._last_answer = 0.0
+        self._is_looking = False
+
+    def connect(self) -> httpx2.AsyncClient:
+        """Connections for one event loop; the key is read from the environment and kept nowhere else.
+
+        Raises UsageError for a key that can't be sent.
+        """
+        headers = {"Accept": "application/json", "Content-Type": "application/json", "User-Agent": "kiwi-fhir"}
+        key = os.environ.get(KEY, "").strip()
+        if key:
+            if not (key.isascii() and key.isprintable()):
+                raise UsageError(f"{KEY} holds what no key can.")
+            local = self._url.host in ("localhost", "127.0.0.1", "::1")
+            if self._url.scheme == "http" and not local and os.environ.get(INSECURE) != "1":
+                raise UsageError(f"{self.base} would get the key over plain http: use https (or {INSECURE}=1).")
+            headers["Authorization"] = f"Bearer {key}"
+        return httpx2.AsyncClient(
+            headers=headers,
+            timeout=httpx2.Timeout(self._timeout, connect=min(_CONNECT_SECONDS, self._timeout)),
+            limits=httpx2.Limits(max_connections=self._parallel, max_keepalive_connections=self._parallel),
+            follow_redirects=False,
+        )
+
+    async def ask(
+        self, http: httpx2.AsyncClient, path: str, content: bytes | None, *, limit: int, patience: float | None = None
+    ) -> bytes:
+        """The body of the answer to a POST (a GET without `content`), of `limit` bytes at most.
+
+        Raises NoteError for an answer that is none, Unavailable for a server that stays away or busy for `patience`
+        seconds, and UsageError for a certificate that is not trusted.
+        """
+        began = time.monotonic()
+        looking = await self._look()
+        backoff = Backoff(0.0 if looking else self._patience if patience is None else patience)
+        try:
+            while True:
+                await asyncio.sleep(max(0.0, self._not_before - time.monotonic()))
+                try:
+                    return await self._send(http, path, content, limit)
+                except Unavailable as error:
+                    try:
+                        pause = backoff.pause(error)
+                    except Unavailable:
+                        self._give_up(error, began)
+                        raise
+                self.retries += 1
+                await asyncio.sleep(pause)
+        finally:
+            self._is_looking = self._is_looking and not looking
+
+    async def _look(self) -> bool:
+        """Whether this request is the one that looks if a server that was gone is back. Raises Unavailable."""
+        while self._is_looking:
+            await asyncio.sleep(_LOOKING_SECONDS)
+        if self._gone_until == 0.0:
+            return False
+        if time.monotonic() < self._gone_until:
+            raise Unavailable(f"{self.base} is gone")
+        self._is_looking = True
+        return True
+
+    def _give_up(self, error: Unavailable, began: float) -> None:
+        """A server is not gone that answers others, or that says that it is only busy."""
+        if error.status in (429, 500) or self._last_answer >= began:
+            return
+        self._gone_until = time.monotonic() + _GONE_SECONDS
+
+    def _answered(self) -> None:
+        self._last_answer, self._gone_until = time.monotonic(), 0.0
+
+    async def _send(self, http: httpx2.AsyncClient, path: str, content: bytes | None, limit: int) -> bytes:
+        self.requests += 1
+        method = "GET" if content is None else "POST"
+        try:
+            # A server that sends a byte now and then never runs into the time-outs of reading.
+            async with (
+                asyncio.timeout(self._timeout),
+                http.stream(method, f"{self.base}/{path}", content=content) as response,
+            ):
+                self._check(response)
+                body = bytearray()
+                async for piece in response.aiter_bytes():
+                    body += piece
+                    if len(body) > limit:
+                        raise NoteError("answer-too-long", f"{self.base} answers without an end.")
+                self._answered()
+                return bytes(body)
+        except httpx2.TransportError as error:
+            raise self._broken(error) from None
+        except TimeoutError:
+            raise self._late() from None
+        except httpx2.DecodingError:
+            raise NoteError("no-answer", f"{self.base} answers with what can't be unpacked.") from None
+
+    def _check(self, response: httpx2.Response) -> None:
+        status = response.status_code
+        if status in (408, 429) or status >= 500:
+            after = retry_after(response.headers.get("Retry-After"))
+            if after is not None and after <= self._patience:
+                self._not_before = max(self._not_before, time.monotonic() + after)
+            raise Unavailable(f"{self.base} answers {status}", status, after)
+        if status != 200:
+            self._answered()
+        if 300 <= status < 400:
+            raise NoteError(f"http-{status}", f"{self.base} redirects ({status}): that is not followed.")
+        if status != 200:
+            raise NoteError(f"http-{status}", f"{self.base} answers {status}.")
+
+    def _broken(self, error: httpx2.TransportError) -> KiwiError:
+        cause: BaseException | None = error
+        while cause is not None:
+            if isinstance(cause, ssl.SSLCertVerificationError):
+                return UsageError(f"The certificate of {self.base} is not trusted.")
+            cause = cause.__cause__ or cause.__context__
+        if isinstance(error, httpx2.TimeoutException) and not isinstance(error, httpx2.ConnectTimeout):
+            return self._late()
+        if isinstance(error, httpx2.ConnectError | httpx2.ConnectTimeout):
+            return Unavailable(f"{self.base} can't be reached")
+        return Unavailable(f"{self.base} breaks the connection off")
+
+    def _late(self) -> Unavailable:
+        return Unavailable(f"{self.base} does not answer within {self._timeout:g} s", 408)
+
+
+def _checked(base_url: str) -> httpx2.URL:
+    try:
+        found = httpx2.URL(base_url)
+    except httpx2.InvalidURL:
+        found = httpx2.URL("")
+    if found.scheme not in ("http", "https") or not found.host:
+        raise UsageError("The URL of a model server must begin with https:// or http:// and name a host.")
+    if found.userinfo or found.query or found.fragment:
+        raise UsageError(f"The URL of a model server holds no user, password or query: give a key as {KEY}.")
+    return found
