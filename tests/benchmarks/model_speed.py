@@ -23,7 +23,7 @@ from synthetic import note_text
 from transformers import AutoModelForSequenceClassification, AutoModelForTokenClassification, pipeline
 from transformers.utils import logging
 
-from kiwi_fhir.extract import DEFAULT_MODEL, model_folder
+from kiwi_fhir.extract import DEFAULT_MODEL, ModelChoice
 from kiwi_fhir.extract.base import DEFAULT_BASE, base_path, load_base
 from kiwi_fhir.extract.bert import BertExtractor
 from kiwi_fhir.extract.segment import segment
@@ -117,7 +117,7 @@ def main() -> None:
     documents: list[Document] = []
     for dtype in (torch.bfloat16, torch.float32):
         extractor = BertExtractor.load(
-            model_folder(DEFAULT_MODEL), threads=arguments.threads, device="cpu", dtype=dtype
+            ModelChoice(DEFAULT_MODEL).folder, threads=arguments.threads, device="cpu", dtype=dtype
         )
         documents = extractor.predict(notes[:2]) and extractor.predict(notes)
         wall, cpu = measured(lambda: extractor.predict(notes))  # noqa: B023

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from kiwi_fhir.errors import ModelError, NoteError
-from kiwi_fhir.extract import DEFAULT_MODEL, chunks, extract, load, model_folder
+from kiwi_fhir.extract import DEFAULT_MODEL, ModelChoice, chunks, extract, load
 from kiwi_fhir.extract.bert import BertExtractor, choose_device
 from kiwi_fhir.types import ALLOWED_PAIRS, Document, Failure, Note, Span
 
@@ -113,8 +113,8 @@ def test_one_modifier_may_qualify_several_mentions(extractor):
 @pytest.mark.parametrize("tokens", [1, 256, 100_000])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_the_same_spans_at_every_batch_size(tokens, dtype, batch_notes):
-    one = BertExtractor.load(model_folder(DEFAULT_MODEL), device="cpu", dtype=dtype, batch_tokens=2048)
-    other = BertExtractor.load(model_folder(DEFAULT_MODEL), device="cpu", dtype=dtype, batch_tokens=tokens)
+    one = BertExtractor.load(ModelChoice(DEFAULT_MODEL).folder, device="cpu", dtype=dtype, batch_tokens=2048)
+    other = BertExtractor.load(ModelChoice(DEFAULT_MODEL).folder, device="cpu", dtype=dtype, batch_tokens=tokens)
     assert [bare(document) for document in other.predict(batch_notes)] == [
         bare(document) for document in one.predict(batch_notes)
     ]
@@ -210,7 +210,7 @@ def test_chunks_keep_order_and_bounds():
 @pytest.fixture
 def folder(tmp_path):
     target = tmp_path / "model"
-    shutil.copytree(model_folder(DEFAULT_MODEL), target)
+    shutil.copytree(ModelChoice(DEFAULT_MODEL).folder, target)
     return target
 
 

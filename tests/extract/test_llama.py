@@ -147,7 +147,7 @@ def test_templates_of_ones_own(folder, tmp_path):
     for file in TEMPLATES.iterdir():
         (tmp_path / file.name).write_bytes(file.read_bytes())
     table = (tmp_path / "templates.toml").read_text()
-    table = table.replace('open = \'<span class="{label}">\'', "open = '[{label}: '").replace('"</span>"', '"]"')
+    table = table.replace("open = '<span class=\"{label}\">'", "open = '[{label}: '").replace('"</span>"', '"]"')
     table = table.replace('labels = ["problem", "test", "drug", "treatment"]', 'labels = ["PROBLEM", "DRUG"]')
     table = table.replace("[mentions]", '[names]\nPROBLEM = "problem"\nDRUG = "drug"\n\n[mentions]')
     (tmp_path / "templates.toml").write_text(table)
@@ -200,5 +200,3 @@ def test_folders_that_are_not_whole_are_refused(folder, tmp_path):
 def test_four_bits_without_a_gpu_are_refused(folder):
     with pytest.raises(ModelError, match="need a CUDA device and bitsandbytes"):
         ModelChoice(str(folder), four_bit=True).load(threads=1, device="cpu")
-
-
