@@ -81,7 +81,7 @@ def test_legal_tokens_are_those_that_begin_a_marked_text(vocabulary, source, see
     labels = ("a", "b")
     tags = Tags("[{label}]", "[/]")
     copy = Copy(source, Tagset.of(tags, labels), vocabulary)
-    borders = [index for index in range(len(source) + 1)]
+    borders = list(range(len(source) + 1))
     opens = [i for i in borders[:-1] if copy._may_open[len(source[:i].encode())]]
     closes = [i for i in borders[1:] if copy._may_close[len(source[:i].encode())]]
     texts = set(marked_texts(source, opens, closes, labels, tags))

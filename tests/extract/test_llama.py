@@ -74,7 +74,8 @@ def test_mentions_then_their_modifiers():
         "fever": ("problem", {"negation": "no"}, "assessment"),
         "aspirin": ("drug", {"strength": "81 mg", "frequency": "daily"}, "current_medications"),
     }
-    assert document.failures == () and document.unlinked == ()
+    assert document.failures == ()
+    assert document.unlinked == ()
     asked = made.backend.asked
     assert [task.labels for task in asked[1:]] == [
         load_templates().modifiers[label].classes for label in ("problem", "problem", "drug")
@@ -88,9 +89,11 @@ def test_a_window_without_an_answer_is_a_failure_of_that_window():
     (document,) = extract(extractor(), [Note("n2", text)])
     assert len(words(document)) == 3
     failures = document.failures
-    assert {failure.error for failure in failures} == {"other-text"} and len(failures) >= 1
+    assert {failure.error for failure in failures} == {"other-text"}
+    assert len(failures) >= 1
     assert all(failure.kept and failure.note_id == "n2" and failure.stage == "extract" for failure in failures)
-    assert "characters 98-" in failures[0].message and "x x" not in failures[0].message
+    assert "characters 98-" in failures[0].message
+    assert "x x" not in failures[0].message
 
 
 def test_modifiers_without_an_answer_cost_the_modifiers():
@@ -104,7 +107,8 @@ def test_modifiers_without_an_answer_cost_the_modifiers():
 
 def test_a_note_without_any_answer_has_failed():
     results = extract(extractor({}), [NOTE, Note("empty", "")])
-    assert isinstance(results[0], Failure) and not results[0].kept
+    assert isinstance(results[0], Failure)
+    assert not results[0].kept
     assert (results[0].note_id, results[0].stage, results[0].error) == ("n1", "extract", "other-text")
     assert results[1] == Document(Note("empty", ""), (), "recorded")
 
@@ -130,7 +134,8 @@ def folder(tmp_path_factory):
 def test_a_folder_of_transformers_is_a_model(folder):
     made = load(str(folder), threads=1)
     name, released = ModelChoice(str(folder)).identify()
-    assert made.model == name and released is None
+    assert made.model == name
+    assert released is None
     assert name.startswith("tiny-0-")
     again = load(str(folder), threads=1)
     notes = [NOTE, Note("n2", ""), Note("n3", "Pain 😀 & <b>.\n")]
@@ -155,7 +160,8 @@ def test_templates_of_ones_own(folder, tmp_path):
     assert choice.identify() != ModelChoice(str(folder)).identify(), "other prompts, another name"
     made = choice.load(threads=1)
     labels = {mention.label for mention in made.predict([NOTE])[0].mentions}
-    assert labels <= {"problem", "drug"} and labels
+    assert labels <= {"problem", "drug"}
+    assert labels
     templates = load_templates(tmp_path)
     assert "[PROBLEM: pain]" in templates.ask_modifiers("problem", "no pain.", 3, 7)
 

@@ -14,8 +14,8 @@ from kiwi_fhir.brat import format_ann
 from kiwi_fhir.cli.commands import app
 from kiwi_fhir.errors import ModelError, UsageError
 from kiwi_fhir.extract import ModelChoice, load
-from kiwi_fhir.extract.markup import read
 from kiwi_fhir.extract.marking import Task
+from kiwi_fhir.extract.markup import read
 from kiwi_fhir.extract.prompts import TEMPLATES, load_templates
 from kiwi_fhir.train.instructions import encode, instructions
 from kiwi_fhir.train.llama import LlamaRecipe, train
@@ -126,7 +126,8 @@ def test_tuning_lowers_the_loss(base, tmp_path):
     losses = [value for stage, _, value in seen if stage == "train"]
     assert losses[-1] < 0.9 * losses[0]
     assert metrics["epochs"][-1]["dev_loss"] < metrics["epochs"][0]["dev_loss"]
-    assert metrics["peak_host_mib"] > 100 and metrics["seconds"] > 0
+    assert metrics["peak_host_mib"] > 100
+    assert metrics["seconds"] > 0
     assert all(weight.isfinite().all() for weight in weights.values())
 
 
@@ -164,7 +165,8 @@ def test_out_of_memory_halves_the_rows(base, tmp_path, monkeypatch):
 
     monkeypatch.setattr(llama, "pack", short)
     _, metrics, seen = fit(base, tmp_path, epochs=1)
-    assert metrics["row_tokens"] == 128 and len(seen) > 3
+    assert metrics["row_tokens"] == 128
+    assert len(seen) > 3
     monkeypatch.setattr(llama, "pack", lambda *_: short(None, 999))
     with pytest.raises(ModelError, match="does not fit into memory"):
         fit(base, tmp_path / "other", epochs=1)
@@ -189,9 +191,10 @@ def test_the_command_writes_a_model_that_extracts(base, corpus, tmp_path):
     assert {path.read_bytes() for path in (output / "templates").iterdir()} == {
         path.read_bytes() for path in TEMPLATES.iterdir()
     }
-    assert set(weight.dtype for weight in load_file(output / "adapter_model.safetensors").values()) == {torch.float16}
+    assert {weight.dtype for weight in load_file(output / "adapter_model.safetensors").values()} == {torch.float16}
     name, released = ModelChoice(str(output)).identify()
-    assert name.startswith("small-0.1.0-") and released.endswith("T00:00:00Z")
+    assert name.startswith("small-0.1.0-")
+    assert released.endswith("T00:00:00Z")
 
     brat = tmp_path / "brat"
     result = CliRunner().invoke(
