@@ -102,24 +102,24 @@ class Copy:
             self._legal[key] = tuple(self._search(places))
         return self._legal[key]
 
-    def rest(self, places: tuple[Place, ...], size: int, guess: str) -> str:
-        """What comes next if no further tag does: the rest of the tag and `size` bytes of text at most.
+    def rest(self, places: tuple[Place, ...], size: int, guess: str) -> tuple[str, str, str]:
+        """What comes next if no further tag does: the rest of a tag, and `size` bytes of text at most.
 
-        `guess` is the label of an opening tag that does not say its label yet. Empty inside a character.
+        The third part is what is copied already of the span that is open, empty where none is. `guess` is the label of
+        an opening tag that does not say its label yet. All are empty inside a character.
         """
         place = places[0]
-        tag = b""
+        position, tag = place.position, b""
+        if position not in self.characters:
+            return "", "", ""
         if place.kind == _CLOSE:
             tag = self._tags.close[len(place.tag) :]
         elif place.kind == _OPEN:
             fitting = {label: tag for tag, label in self._tags.labels.items() if tag.startswith(place.tag)}
             tag = fitting.get(guess, next(iter(fitting.values())))[len(place.tag) :]
-        try:
-            return tag.decode() + self.source[place.position : place.position + size].decode()
-        except UnicodeDecodeError as error:
-            # A character that the end cuts is left out; one that the beginning cuts leaves nothing to say.
-            kept = error.object[: error.start] if error.start else b""
-            return tag.decode(errors="ignore") + kept.decode() if kept else ""
+        text = self.source[position : position + size].decode(errors="ignore")
+        opened = self.source[place.spans.start : position] if place.inside and place.spans else b""
+        return tag.decode(errors="ignore"), text, opened.decode()
 
     def _search(self, places: tuple[Place, ...]) -> Iterator[int]:
         vocabulary = self._vocabulary

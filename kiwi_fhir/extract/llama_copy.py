@@ -19,6 +19,7 @@ from torch import Tensor
 
 from kiwi_fhir.extract.copying import Copy, Place, Tagset
 from kiwi_fhir.extract.llama_cache import RaggedCache
+from kiwi_fhir.extract.lookup import Lookup
 from kiwi_fhir.extract.marking import Marked, Task
 from kiwi_fhir.extract.prompts import Templates, common_prefix
 from kiwi_fhir.extract.vocabulary import Vocabulary
@@ -26,6 +27,8 @@ from kiwi_fhir.extract.vocabulary import Vocabulary
 #: Tokens of a draft: the first one, and the bounds between which it grows when it holds and shrinks when it fails.
 DRAFT = 24
 DRAFT_LEAST, DRAFT_MOST = 8, 96
+#: Failed drafts of a question after which lookup adds tags to them.
+LOOKUP_FROM = 1
 #: Bytes of text from which a draft is cut, for each of its tokens: more than they have on average.
 _TOKEN_BYTES = 8
 
@@ -59,7 +62,9 @@ class _Row:
     draft: int = DRAFT
     #: Sums of log-probabilities of the tokens that hold tags, by span.
     doubts: dict[int, float] = field(default_factory=dict)
+    labels: tuple[str, ...] = ()
     label: str = ""
+    fails: int = 0
 
 
 class CopyDecoder:
@@ -76,6 +81,7 @@ class CopyDecoder:
         self._cache_name = "cache" if "cache" in known else "past_key_values"
         self._tagsets: dict[tuple[str, ...], Tagset] = {}
         self._heads: dict[tuple[int, ...], RaggedCache] = {}
+        self._lookups: dict[tuple[str, ...], Lookup] = {}
         self.counters = Counters()
 
     def copy(self, tasks: Sequence[Task], prompts: Sequence[list[int]]) -> list[tuple[Marked, ...]]:
@@ -87,7 +93,8 @@ class CopyDecoder:
             if key not in copies:  # one search for legal tokens serves all questions about a source
                 copies[key] = Copy(task.source, self._tagset(task.labels), self._vocabulary)
             copy = copies[key]
-            rows.append(_Row(index, copy, prompt, copy.start, label=task.labels[0]))
+            self._lookups.setdefault(task.labels, Lookup(self._templates.tags))
+            rows.append(_Row(index, copy, prompt, copy.start, labels=task.labels, label=task.labels[0]))
         cache = RaggedCache(len(rows))
         self._share(rows, cache)
         answers: list[tuple[Marked, ...]] = [()] * len(tasks)
@@ -98,7 +105,9 @@ class CopyDecoder:
             going = [index for index, row in enumerate(rows) if not row.copy.is_done(row.places)]
             for row in rows:
                 if row.copy.is_done(row.places):
-                    answers[row.task] = _spans(row)
+                    answer = answers[row.task] = _spans(row)
+                    source = tasks[row.task].source
+                    self._lookups[row.labels].add((mark.label, source[mark.start : mark.end]) for mark in answer)
             if len(going) < len(rows):
                 rows = [rows[index] for index in going]
                 if rows:
@@ -159,8 +168,7 @@ class CopyDecoder:
         """The tokens that come next if the model opens and closes nothing; at least one."""
         found: list[int] = []
         if self._draft:
-            text = row.copy.rest(row.places, row.draft * _TOKEN_BYTES, row.label)
-            found = self._vocabulary.split(text)[: row.draft] if text else []
+            found = self._vocabulary.split(self._guess(row))[: row.draft]
         # A draft has to be legal; where the tokenizer's own cut is not, any legal token says where the text goes on.
         places = row.places
         for index, token in enumerate(found):
@@ -169,6 +177,21 @@ class CopyDecoder:
                 break
             places = row.copy.follow(places, token)
         return found
+
+    def _guess(self, row: _Row) -> str:
+        """The text that is drafted: the rest of the source, and where such drafts failed, with tags by lookup."""
+        tag, text, opened = row.copy.rest(row.places, row.draft * _TOKEN_BYTES, row.label)
+        if row.fails < LOOKUP_FROM:
+            return tag + text
+        lookup = self._lookups[row.labels]
+        place = row.places[0]
+        if place.kind == 1 or opened:
+            end = lookup.end(opened + text)
+            if end is None or end < len(opened):
+                return tag + text
+            cut = end - len(opened)
+            return tag + text[:cut] + self._templates.tags.close + lookup.mark(text[cut:])
+        return tag + lookup.mark(text)
 
     def _feed(
         self, rows: Sequence[_Row], cache: RaggedCache, tokens: Sequence[list[int]], at: Sequence[int] | None = None
@@ -240,6 +263,7 @@ class CopyDecoder:
         self.counters.written += len(written)
         row.filled += len(row.waiting) + kept
         row.waiting = written[kept:]
+        row.fails += kept < len(draft)
         if draft:
             row.draft = min(DRAFT_MOST, 2 * row.draft) if kept == len(draft) else max(DRAFT_LEAST, row.draft // 2)
 

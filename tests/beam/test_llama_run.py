@@ -3,6 +3,7 @@
 import json
 
 import pytest
+from llm_servers import FaultyServer
 from tiny_llamas import byte_level_tokenizer, save_llama
 from typer.testing import CliRunner
 
@@ -50,3 +51,46 @@ def test_a_model_without_a_release_needs_an_instant(model, tmp_path):
     result = run(model, tmp_path / "a.txt", tmp_path / "out")
     assert "states no release: name the instant of Provenances with --recorded" in str(result.exception)
     assert result.exception.exit_code == 2
+
+
+def test_notes_to_bundles_by_a_server(tmp_path, monkeypatch):
+    """A server that answers some windows with garbage, is busy for some, and fails for good on one note."""
+    monkeypatch.setattr("kiwi_fhir.backoff._FIRST_PAUSE", 0.01)
+    notes = tmp_path / "notes"
+    notes.mkdir()
+    for name in ("a", "b", "c"):
+        (notes / f"{name}.txt").write_text(f"Note {name}: he has pain, no pain.")
+    long = "Busy: knee pain. " + "It is so and so. " * 40 + "Garbage: pain at night."
+    (notes / "d.txt").write_text(long)
+
+    def behave(handler, request, nth):
+        text = request["prompt"].split("Text:\n")[1].rsplit("\n\nMarked:", 1)[0]
+        plain = text.replace('<span class="problem">', "").replace("</span>", "")
+        if "Note c" in text:
+            return handler.json({"error": "no"}, status=400)
+        if "Busy" in text and nth == 1:
+            return handler.json({"error": "busy"}, status=429)
+        if "Garbage" in text:
+            return handler.say("I can't help with that.")
+        return handler.say(plain if plain != text else text.replace("pain", '<span class="problem">pain</span>'))
+
+    with FaultyServer(behave) as server:
+        result = run(f"{server.url}/v1?model=tiny&parallel=3", notes, tmp_path / "out", "--max-failure-rate", "0.5",
+                     "--recorded", "2026-01-31T12:00:00Z")  # fmt: skip
+        assert result.exit_code == 0, result.output
+        assert server.most_in_flight <= 3
+    report = json.loads((tmp_path / "out" / "run.json").read_text())
+    assert (report["notes"]["in"], report["notes"]["out"], report["notes"]["failed"]) == (4, 3, 1)
+    assert report["mentions"] == {"problem": 5}
+    failures = [json.loads(line) for line in (tmp_path / "out" / "failures.ndjson").read_text().splitlines()]
+    assert [(failure["note_id"], failure["kept"]) for failure in failures] == [("c", False), ("d", True)]
+    assert all("pain" not in failure["message"] for failure in failures)
+    assert report["versions"]["model"].startswith("tiny-remote-")
+
+
+def test_a_server_that_is_not_there_ends_the_run(tmp_path, monkeypatch):
+    monkeypatch.setattr("kiwi_fhir.extract.llama_server._START_SECONDS", 0.2)
+    (tmp_path / "a.txt").write_text("He has chest pain.")
+    result = run("http://127.0.0.1:9/v1", tmp_path / "a.txt", tmp_path / "out")
+    assert result.exception.exit_code == 1
+    assert "127.0.0.1:9" in str(result.exception)

@@ -36,7 +36,7 @@ def vocabulary(request):
 TEXTS = st.one_of(
     st.sampled_from(ODD),
     st.text("ab <>&/\"'=.\n1é\u0301😀", min_size=1, max_size=30),
-    st.lists(st.sampled_from(["pain", "no", "<", "</span>", '<span class="drug">', "5", "mg"]), min_size=1).map(" ".join),
+    st.lists(st.sampled_from(["pain", "no", "<", "</span>", '<span class="drug">', "5"]), min_size=1).map(" ".join),
 ).map(str.strip).filter(bool)  # fmt: skip
 
 
@@ -66,7 +66,7 @@ def test_whatever_is_chosen_the_text_comes_out_whole(vocabulary, source, seed):
         words = source[start:end]
         assert words == words.strip()
         last = end
-    # What was written is the source with just these tags; the last closing tag may be left out, as nothing else can come.
+    # What was written is the source with just these tags, but for a last closing tag: nothing else could come.
     assert mark(source, spans, Tags()).encode().startswith(written)
     assert set(Tags().close.encode()) >= set(mark(source, spans, Tags()).encode()[len(written) :])
 
