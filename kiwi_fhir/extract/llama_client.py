@@ -42,6 +42,11 @@ class LlamaClient:
         self._not_before = self._gone_until = self._last_answer = 0.0
         self._is_looking = False
 
+    def __getstate__(self) -> dict[str, object]:
+        """What is known of the server's state is told in this process's own clock: a copy begins without it."""
+        fresh = {"_not_before": 0.0, "_gone_until": 0.0, "_last_answer": 0.0, "_is_looking": False}
+        return {**self.__dict__, **fresh}
+
     def connect(self) -> httpx2.AsyncClient:
         """Connections for one event loop; the key is read from the environment and kept nowhere else.
 
