@@ -22,6 +22,7 @@ from kiwi_fhir.beam.stages import NAMESPACE, Extract, MapToFhir, ReadNotes, Writ
 from kiwi_fhir.config import Config
 from kiwi_fhir.errors import InputError, KiwiError, TooManyFailures, UsageError
 from kiwi_fhir.extract import ModelChoice
+from kiwi_fhir.memory import peak_memory
 from kiwi_fhir.notes import Source, factory_for
 from kiwi_fhir.tables import fingerprint as tables_fingerprint
 from kiwi_fhir.write.shards import (
@@ -204,6 +205,7 @@ def finish(
         "versions": run.versions,
         "fingerprint": run.fingerprint,
         "seconds": {**{stage: round(value, 3) for stage, value in seconds.items()}, "total": round(total, 3)},
+        "memory": peak_memory(),
         "notes_per_second": round(out / total, 2) if total and not counts["shards_kept"] else None,
     }
     run.store.write(REPORT, [orjson.dumps(report, option=orjson.OPT_INDENT_2 | orjson.OPT_SORT_KEYS), b"\n"])

@@ -7,9 +7,7 @@ from __future__ import annotations
 
 import math
 import random
-import resource
 import shutil
-import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
@@ -23,6 +21,7 @@ from kiwi_fhir.errors import ModelError
 from kiwi_fhir.extract.base import quiet_peft
 from kiwi_fhir.extract.llama_base import SMOLLM2, llama_sha256, load_llama
 from kiwi_fhir.extract.prompts import Templates, load_templates
+from kiwi_fhir.memory import peak_memory
 from kiwi_fhir.train.checkpoint import Stand
 from kiwi_fhir.train.folder import folder_config, plain, write_json
 from kiwi_fhir.train.instructions import Example, encode, instructions
@@ -125,7 +124,7 @@ def train(
         "epochs": stand.history,
         "seconds": time.monotonic() - started,
         "row_tokens": run.room,
-        **peak_memory(device),
+        **peak_memory(),
     }
     return model.eval(), metrics
 
@@ -192,15 +191,6 @@ def attach_lora(base: Any, recipe: LlamaRecipe) -> Any:
             base.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
             base.enable_input_require_grads()
         return get_peft_model(base, config)
-
-
-def peak_memory(device: torch.device) -> dict[str, float]:
-    """The peak of the process's memory, and of the device's, in MiB."""
-    unit = 1 if sys.platform == "darwin" else 1024
-    found = {"peak_host_mib": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**20, 1)}
-    if device.type == "cuda":
-        found["peak_device_mib"] = round(torch.cuda.max_memory_allocated(device) / 2**20, 1)
-    return found
 
 
 def _shuffle(recipe: LlamaRecipe, epoch: int) -> random.Random:

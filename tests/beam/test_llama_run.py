@@ -37,6 +37,7 @@ def test_notes_to_bundles_by_a_llama(model, tmp_path):
     report = json.loads((first / "run.json").read_text())
     assert (report["notes"]["in"], report["notes"]["out"], report["notes"]["failed"]) == (3, 3, 0)
     assert report["versions"]["model"].startswith("tiny-0-")
+    assert report["memory"]["peak_host_mib"] > 100
     assert sum(report["mentions"].values()) > 0
     bundles = {path.name: path.read_bytes() for path in (first / "bundles").iterdir()}
     for line in b"".join(bundles.values()).splitlines():

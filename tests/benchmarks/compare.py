@@ -17,6 +17,7 @@ from pathlib import Path
 from kiwi_fhir.brat import format_ann, read_folder
 from kiwi_fhir.evaluate import score
 from kiwi_fhir.extract import ModelChoice, chunks, extract
+from kiwi_fhir.memory import peak_memory
 from kiwi_fhir.types import Document
 
 LEVELS = ("mentions", "modifiers", "links")
@@ -25,8 +26,6 @@ LEVELS = ("mentions", "modifiers", "links")
 def work(options):
     """One model in this process: its brat folder, and what it cost, as JSON on standard output."""
     import torch
-
-    from kiwi_fhir.train.llama import peak_memory
 
     choice = ModelChoice(options.model[0], templates=options.templates)
     notes = [document.note for document in read_folder(options.corpus, only=options.names)]
@@ -58,7 +57,7 @@ def work(options):
                 "tokens": tokens_of(extractor, notes) - before,
                 "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
                 "train_seconds": training_of(choice),
-                **peak_memory(device),
+                **peak_memory(),
             }
         )
     )
