@@ -114,8 +114,8 @@ class Note:
 
     `patient_id` and `encounter_id` are FHIR logical ids, or whole references (`http...`, `urn:...`). `time` is an ISO
     8601 date or date and time as the source states it, with an offset only where the source has one. `source` is the
-    literal reference of the DocumentReference (`DocumentReference/ID`) where one exists, else the kind of source
-    (`mimic-iii`, `text`), which with `id` identifies the note.
+    literal reference of the DocumentReference or DiagnosticReport (`DocumentReference/ID`) where one exists, else the
+    kind of source (`mimic-iii`, `text`), which with `id` identifies the note.
     """
 
     id: str
