@@ -73,7 +73,8 @@ def checked(client: FhirClient, search: Search) -> Search:
 
     Raises UsageError for a query that the server refuses or would leave a part of out, Unavailable, and KiwiError.
     """
-    for more in (search.more, search.more[:1]):
+    unsorted = tuple(part for part in search.more if part != _ORDER)
+    for more in dict.fromkeys((search.more, unsorted, search.more[:1])):
         response = client.send("GET", search.with_("&".join(("_count=1", *more[1:]))), headers=_STRICT)
         if response.status_code != 400:
             break

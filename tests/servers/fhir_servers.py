@@ -15,6 +15,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 START_SECONDS = 60
+_KINDS = ("transaction", "batch", "metadata", "token", "read", "any")
 _KEPT = ("content-type", "location", "content-location", "retry-after")
 
 
@@ -118,7 +119,7 @@ class Proxy:
         threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True).start()
 
     def plan(self, fault, *, times=1, on="transaction", after=0):
-        """`on` is transaction, batch, metadata, token, read (any other GET), any, or a part of a path with a slash.
+        """`on` is transaction, batch, metadata, token, read (any other GET), any, or else a part of the path.
 
         `after` lets some pass first.
         """
@@ -215,7 +216,7 @@ def _kind(handler, body):
 
 
 def _is_for(on, kind, path):
-    return on in (kind, "any") or ("/" in on and on in path)
+    return on in (kind, "any") or (on not in _KINDS and on in path)
 
 
 def _answer(handler, status, body, headers):
@@ -235,17 +236,31 @@ def _reset(handler):
 
 
 class Reader:
-    """What a server holds, read without the program."""
+    """What a server holds, read and written without the program."""
 
     def __init__(self, port):
         self._base = f"http://127.0.0.1:{port}/fhir"
+        self._opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
         self.token = None
 
     def get(self, path):
-        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-        headers = {"Authorization": f"Bearer {self.token}"} if self.token else {}
-        with opener.open(urllib.request.Request(f"{self._base}/{path}", headers=headers), timeout=60) as answer:
+        request = urllib.request.Request(f"{self._base}/{path}", headers=self._headers())
+        with self._opener.open(request, timeout=60) as answer:
             return json.load(answer)
+
+    def write(self, resources):
+        """Put resources on the server, all in one request."""
+        entries = [
+            {"resource": item, "request": {"method": "PUT", "url": f"{item['resourceType']}/{item['id']}"}}
+            for item in resources
+        ]
+        body = json.dumps({"resourceType": "Bundle", "type": "transaction", "entry": entries}).encode()
+        headers = {"Content-Type": "application/fhir+json", **self._headers()}
+        with self._opener.open(urllib.request.Request(self._base, body, headers), timeout=60) as answer:
+            assert answer.status == 200
+
+    def _headers(self):
+        return {"Authorization": f"Bearer {self.token}"} if self.token else {}
 
     def all(self, kind, query=""):
         """All resources of a type, by id."""
