@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import partial
 from typing import Any
@@ -22,6 +21,7 @@ from kiwi_fhir.notes import fhir_export as bulk
 from kiwi_fhir.notes.fhir_attachments import Attachments
 from kiwi_fhir.notes.fhir_search import Search, checked, pages, search_of
 from kiwi_fhir.notes.note_resources import is_left_out, note_of
+from kiwi_fhir.notes.parallel import in_order
 from kiwi_fhir.notes.resources import Resource, resources, text_at
 from kiwi_fhir.notes.source import failure
 from kiwi_fhir.types import Failure, Note
@@ -84,16 +84,16 @@ class FhirServerSource:
         for a number of resources that is not the server's own, and Unavailable for a server that is gone.
         """
         item = self._inputs[path]
-        with self._server() as (client, attachments), self._threads() as pool:
+        with self._server() as (client, attachments):
             try:
                 if isinstance(item, Search):
                     number = 0
                     for page in pages(client, item):
                         places = [f"{path}:{number + at}" for at in range(1, len(page) + 1)]
                         number += len(page)
-                        yield from self._notes(list(zip(places, page, strict=True)), attachments, pool)
+                        yield from self._notes(list(zip(places, page, strict=True)), attachments)
                 else:
-                    yield from self._of_file(path, item, attachments, pool)
+                    yield from self._of_file(path, item, attachments)
             except Unavailable as error:
                 raise Unavailable(
                     f"{error}: run again when the server is well (`run` goes on with --resume).", error.status
@@ -117,14 +117,6 @@ class FhirServerSource:
                 attachments.close()
         finally:
             client.close()
-
-    @contextmanager
-    def _threads(self) -> Iterator[ThreadPoolExecutor]:
-        pool = ThreadPoolExecutor(self._requests)
-        try:
-            yield pool
-        finally:
-            pool.shutdown(wait=False, cancel_futures=True)
 
     def _exported(self, client: FhirClient, attachments: Attachments, level: str) -> Iterator[bulk.ExportFile]:
         """The files of the export that an earlier run left, or of a new one."""
@@ -151,9 +143,7 @@ class FhirServerSource:
                 raise UsageError(f"{error} Its export is there: allow it by --allow-host.") from error
             yield file
 
-    def _of_file(
-        self, path: str, item: bulk.ExportFile, attachments: Attachments, pool: ThreadPoolExecutor
-    ) -> Iterator[Note | Failure]:
+    def _of_file(self, path: str, item: bulk.ExportFile, attachments: Attachments) -> Iterator[Note | Failure]:
         files = bulk.Downloads({path: item}, attachments)
         if item.is_error:
             troubles = list(dict.fromkeys(bulk.troubles_in(files, path)))
@@ -167,24 +157,22 @@ class FhirServerSource:
         for found in resources(files, path):
             number += 1
             if found.problem is not None:
-                yield from self._notes(batch, attachments, pool)
+                yield from self._notes(batch, attachments)
                 batch = []
                 yield failure(found.place, found.problem)
             elif found.resource["resourceType"] == item.type:
                 batch.append((found.place, found.resource))
                 if len(batch) == _BATCH:
-                    yield from self._notes(batch, attachments, pool)
+                    yield from self._notes(batch, attachments)
                     batch = []
-        yield from self._notes(batch, attachments, pool)
+        yield from self._notes(batch, attachments)
         if item.count is not None and number != item.count:
             raise InputError(
                 f"{self._base} says that its export has {item.count} of {item.type}, and gave {number}: "
                 "run again (`run` goes on with --resume)."
             )
 
-    def _notes(
-        self, found: Sequence[tuple[str, Resource]], attachments: Attachments, pool: ThreadPoolExecutor
-    ) -> Iterator[Note | Failure]:
+    def _notes(self, found: Sequence[tuple[str, Resource]], attachments: Attachments) -> Iterator[Note | Failure]:
         """The notes of some resources in order, their attachments fetched several at a time."""
         wanted = []
         for place, resource in found:
@@ -192,7 +180,7 @@ class FhirServerSource:
                 self.dropped += 1
             else:
                 wanted.append((place, resource))
-        yield from pool.map(partial(self._note, attachments), wanted)
+        yield from in_order(partial(self._note, attachments), wanted, self._requests)
 
     def _note(self, attachments: Attachments, item: tuple[str, Resource]) -> Note | Failure:
         place, resource = item
