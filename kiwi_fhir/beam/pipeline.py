@@ -82,7 +82,7 @@ def prepare(
         if isinstance(source, Holding) and source.held is not None:
             store.write(HELD, [source.held.encode()])
     except BaseException:
-        release(source)
+        _let_go(source, held or None)
         raise
     if replace:
         for entry in done:
@@ -115,8 +115,14 @@ def open_source(kind: str, inputs: Sequence[str], config: Config, held: str | No
     try:
         return source, source.files(inputs)
     except BaseException:
-        release(source)
+        _let_go(source, held)
         raise
+
+
+def _let_go(source: Source, held: str | None) -> None:
+    """Release what a source has just had made; what an earlier run left is for the next one."""
+    if isinstance(source, Holding) and source.held != held:
+        source.release()
 
 
 def build(pipeline: beam.Pipeline, run: Run, *, spread: bool) -> beam.PCollection[Entry]:

@@ -112,7 +112,19 @@ class Downloads:
         return [pattern_or_path] if pattern_or_path in self._files else []
 
     def open(self, path: str) -> BinaryIO:
-        """See Files.open. Raises InputError for a file that the server does not give, Unavailable, and OSError."""
+        """See Files.open. Raises InputError for a file that the server does not give or the disk can't take.
+
+        Raises Unavailable for a server that is gone.
+        """
+        try:
+            return self._fetched(path)
+        except OSError as error:
+            raise InputError(
+                f"The file {path} of the export can't be kept in {tempfile.gettempdir()} ({error.strerror}): "
+                "set TMPDIR to a folder with room, and run again (`run` goes on with --resume)."
+            ) from error
+
+    def _fetched(self, path: str) -> BinaryIO:
         client, url = self._attachments.client_for(self._files[path].url)
         target: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 (the caller closes it)
         try:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -185,9 +186,16 @@ class FhirServerSource:
     def _note(self, attachments: Attachments, item: tuple[str, Resource]) -> Note | Failure:
         place, resource = item
         try:
-            return note_of(resource, attachments, self.kind)
+            note = note_of(resource, attachments, self.kind)
+            patient, encounter = self._own(note.patient_id, "Patient"), self._own(note.encounter_id, "Encounter")
+            return replace(note, patient_id=patient, encounter_id=encounter)
         except NoteError as error:
             return failure(text_at(resource, "id") or place, error)
+
+    def _own(self, reference: str | None, kind: str) -> str | None:
+        """A whole reference to a resource of this very server as its id, as if it were written relative."""
+        start = f"{self._base}/{kind}/"
+        return reference[len(start) :] if reference is not None and reference.startswith(start) else reference
 
 
 def from_config(config: Config) -> FhirServerSource:

@@ -2,8 +2,12 @@
 
 import base64
 import contextlib
+import errno
+import io
 import json
+import os
 import pickle
+import tempfile
 import threading
 import time
 import tracemalloc
@@ -138,6 +142,17 @@ def test_a_server_that_can_not_sort(proxy, wanted):
     assert sorted(every(proxy.base)[0], key=lambda note: note.id) == wanted[0]
     assert not any("_sort" in path for path in proxy.paths[1:])
     assert all("_total=accurate" in path for path in proxy.paths)
+
+
+def test_whole_references_to_the_server_itself(proxy, wanted):
+    def whole(page):
+        for entry in page["entry"]:
+            subject = entry["resource"]["subject"]
+            subject["reference"] = f"{proxy.base}/{subject['reference']}"
+        return page
+
+    proxy.plan(Fault("edit", edit=whole), times=6, on="/DocumentReference")
+    assert every(proxy.base)[0] == wanted[0]
 
 
 REPORT = {
@@ -498,6 +513,16 @@ def test_an_export_is_gone_on_with():
         assert exports.job == 2
         second.files([base])  # the server has forgotten the first
         assert exports.job == 3
+
+
+def test_a_full_disk(monkeypatch):
+    class Full(io.BytesIO):
+        def write(self, _):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(tempfile, "TemporaryFile", Full)
+    with Exports(NOTES).running() as base, pytest.raises(InputError, match=r"can't be kept in .*No space.*TMPDIR"):
+        every(base, export="system")
 
 
 def test_memory_is_flat():
