@@ -46,7 +46,7 @@ def server(tmp_path_factory):
 def _environment(monkeypatch):
     monkeypatch.setenv("KIWI_FHIR_TOKEN", TOKEN)
     monkeypatch.setenv("KIWI_FHIR_TIMEOUT", "2")
-    monkeypatch.setenv("KIWI_FHIR_PATIENCE", "20")
+    monkeypatch.setenv("KIWI_FHIR_PATIENCE", "60")
     monkeypatch.setattr(backoff, "_FIRST_PAUSE", 0.05)
     monkeypatch.setattr(fhir_search, "PAGE", PAGE)
     monkeypatch.setattr(fhir_export, "_FIRST_PAUSE", 0.05)
