@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import IO, Any, BinaryIO, cast
 from urllib.parse import quote
@@ -92,12 +91,6 @@ def files_of(manifest: Mapping[str, Any], types: Sequence[str]) -> list[ExportFi
                 number = count if isinstance(count, int) else None
                 found.append(ExportFile(url, str(kind), number, is_error=key == "error"))
     return found
-
-
-def delete(client: FhirClient, status_url: str) -> None:
-    """Tell the server that the export is not needed any more; it would forget it on its own."""
-    with suppress(KiwiError):
-        client.send("DELETE", status_url)
 
 
 class Downloads:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -103,8 +103,8 @@ class FhirServerSource:
     def release(self) -> None:
         """Have the server delete the export. Whether it does is its own affair."""
         if self.held is not None:
-            with self._server() as (client, _):
-                bulk.delete(client, orjson.loads(self.held)["export"])
+            with suppress(KiwiError), self._server() as (client, _):
+                client.send("DELETE", orjson.loads(self.held)["export"])
             self.held = None
 
     @contextmanager
