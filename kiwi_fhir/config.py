@@ -35,7 +35,10 @@ class Config:
     `recorded` is the instant of every Provenance; None is the model's release, so that a rerun of the same model writes
     the same bytes.
     On a FHIR server `replace_versions` removes what an earlier model or mapping wrote for the same notes, `server_ids`
-    lets the server give the ids; each worker sends `parallel` notes at a time.
+    lets the server give the ids; each worker sends, or fetches, `parallel` notes at a time.
+    Of a FHIR server `queries` are the searches whose notes are read (`[TYPE?]PARAMETERS`); with `export` (`system`,
+    `Patient` or `Group/ID`) they are read by a Bulk Data export. `allow_hosts` are other servers (`https://HOST`) that
+    attachments and the files of an export may be fetched from.
     In an OMOP database `omop_create` makes the tables that are missing, `omop_notes` also writes NOTE rows, and
     `omop_clinical` rows of the clinical tables; `omop_ids` is a CSV file (note, note_id, person_id) for notes whose
     ids are no numbers.
@@ -59,6 +62,9 @@ class Config:
     replace_versions: bool = False
     server_ids: bool = False
     parallel: int = 4
+    queries: tuple[str, ...] = ()
+    export: str | None = None
+    allow_hosts: tuple[str, ...] = ()
     omop_create: bool = False
     omop_notes: bool = False
     omop_clinical: bool = False
@@ -90,7 +96,7 @@ class Config:
     def fingerprint(self, **versions: str) -> str:
         """A hash of all that decides what a note becomes: this config, and the versions given.
 
-        Threads, device and the failure rate change no result and do not count.
+        Threads, device and the failure rate change no result and do not count; nor does what says which notes are read.
         """
         own = asdict(self)
         for key in (
@@ -106,6 +112,9 @@ class Config:
             "trust_pack",
             "omop_create",
             "omop_ids",
+            "queries",
+            "export",
+            "allow_hosts",
         ):
             del own[key]
         own["sinks"] = [_CREDENTIALS.sub("//", sink) for sink in self.sinks]
@@ -126,8 +135,7 @@ def read_config(path: Path) -> Config:
             raise ConfigError(f"The config file '{path}' has the unknown key '{key}'; known are {', '.join(known)}.")
         if not _fits(value, known[key]):
             raise ConfigError(f"The config file '{path}': '{key}' must be {known[key]}.")
-    if "sinks" in table:
-        table["sinks"] = tuple(table["sinks"])
+    table = {key: tuple(value) if isinstance(value, list) else value for key, value in table.items()}
     try:
         return Config(**table)
     except KiwiError as error:

@@ -30,6 +30,22 @@ _REDIRECTS = 3
 _CONNECT_SECONDS = 10.0
 
 
+class Refused(KiwiError):
+    """An answer that says no; `status` is its."""
+
+    def __init__(self, message: str, status: int) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+class Elsewhere(KiwiError):
+    """`url` is on another origin than the server, and is not followed."""
+
+    def __init__(self, message: str, url: str) -> None:
+        super().__init__(message)
+        self.url = url
+
+
 class FhirClient:
     """One server. Safe to use from several threads; `requests` connections at most."""
 
@@ -63,13 +79,13 @@ class FhirClient:
         self._http.close()
 
     def url(self, path: str) -> httpx2.URL:
-        """A path or a whole URL, on this server. Raises KiwiError for a URL of another origin."""
+        """A path or a whole URL, on this server. Raises Elsewhere for a URL of another origin, KiwiError for none."""
         try:
             url = httpx2.URL(path if "://" in path.partition("?")[0] else f"{self.base}/{path}".rstrip("/"))
         except httpx2.InvalidURL as error:
             raise KiwiError(f"{self.base} names a URL that is none.") from error
         if _origin(url) != _origin(self._base):
-            raise KiwiError(f"{self.base} names a URL on another host ({url.host}): that is not followed.")
+            raise Elsewhere(f"{self.base} names a URL on another host ({url.host}): that is not followed.", str(url))
         return url
 
     def send(
@@ -106,17 +122,24 @@ class FhirClient:
                 yield response
             except httpx2.TransportError as error:
                 raise self._broken(error) from None
+            except httpx2.DecodingError:
+                raise Unavailable(f"{self.base} answers with what can't be unpacked") from None
 
-    def search(self, path: str) -> Iterator[dict[str, Any]]:
-        """The bundles of a search, page by page along `next`. Raises KiwiError for an answer that is no bundle."""
+    def search(self, path: str, headers: Mapping[str, str] | None = None) -> Iterator[dict[str, Any]]:
+        """The bundles of a search, page by page along `next`. Raises Refused for an answer that is no bundle."""
         following: str | None = path
         while following is not None:
-            response = self.request("GET", following)
+            response = self.request("GET", following, headers=headers)
             page = resource_of(response)
             if response.status_code != 200 or page is None or page.get("resourceType") != "Bundle":
-                raise KiwiError(f"{self.base} answers a search with {response.status_code}{issues_of(page)}.")
+                status = response.status_code
+                raise Refused(f"{self.base} answers a search with {status}{issues_of(page)}.", status)
             yield page
             following = next_of(page)
+
+    def wait(self, seconds: float) -> bool:
+        """Sleep; true when the client was closed meanwhile."""
+        return self._stopped.wait(seconds)
 
     def backoff(self) -> Backoff:
         """How to wait for this server."""
@@ -168,7 +191,9 @@ class FhirClient:
         target = url.join(response.headers["Location"])
         upgraded = (target.scheme, target.host, target.port) == ("https", url.host, None) and _origin(url)[2] == 80
         if _origin(target) != _origin(url) and not upgraded:
-            raise KiwiError(f"{self.base} redirects to another host ({target.host}): that is not followed.")
+            raise Elsewhere(
+                f"{self.base} redirects to another host ({target.host}): that is not followed.", str(target)
+            )
         if count > _REDIRECTS or (method != "GET" and response.status_code not in (307, 308)):
             raise KiwiError(f"{self.base} redirects: use the URL that it redirects to.")
         return target
@@ -259,6 +284,11 @@ def resource_of(response: httpx2.Response) -> dict[str, Any] | None:
     except orjson.JSONDecodeError:
         return None
     return found if isinstance(found, dict) else None
+
+
+def origin_of(url: str) -> str:
+    """`https://host` of a URL, with the port where it is not the usual one. Raises UsageError for what is none."""
+    return str(_checked(url.partition("?")[0].partition("#")[0]).copy_with(path="/")).rstrip("/")
 
 
 def next_of(page: Mapping[str, Any]) -> str | None:

@@ -64,7 +64,7 @@ class Coding:
 
     Of a code that a mention was linked to, `method` says how (`table`, `abbreviation`, `exact`, `fuzzy`, `medcat`) and
     `score` how well (0 to 1, where the method has one). `concept_id` and `domain` are OMOP's, where the vocabulary has
-    them.
+    them, and `standard` says that the concept is a standard one.
     """
 
     system: str | None
@@ -74,6 +74,7 @@ class Coding:
     score: float | None = None
     concept_id: int | None = None
     domain: str | None = None
+    standard: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,8 +115,8 @@ class Note:
 
     `patient_id` and `encounter_id` are FHIR logical ids, or whole references (`http...`, `urn:...`). `time` is an ISO
     8601 date or date and time as the source states it, with an offset only where the source has one. `source` is the
-    literal reference of the DocumentReference (`DocumentReference/ID`) where one exists, else the kind of source
-    (`mimic-iii`, `text`), which with `id` identifies the note.
+    literal reference of the DocumentReference or DiagnosticReport (`DocumentReference/ID`) where one exists, else the
+    kind of source (`mimic-iii`, `text`), which with `id` identifies the note.
     """
 
     id: str

@@ -24,7 +24,7 @@ from kiwi_fhir.errors import KiwiError
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the pipeline; the exit code is `kiwi-fhir run`'s."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--source", required=True, help="document-reference, mimic-iii, mimic-iv, omop or text")
+    parser.add_argument("--source", required=True, help="as of `kiwi-fhir run`: mimic-iii, fhir, ...")
     parser.add_argument("--input", required=True, action="append", help="file, folder, glob or URL; may be repeated")
     parser.add_argument("--output", required=True, help="folder or URL")
     parser.add_argument("--sink", action="append", help="ndjson or brat; may be repeated")

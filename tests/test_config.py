@@ -38,6 +38,12 @@ def test_a_wrong_file_is_named(tmp_path, text, message):
     assert "kiwi.toml" in str(caught.value)
 
 
+def test_lists_of_a_file(tmp_path):
+    (tmp_path / "kiwi.toml").write_text("queries = ['type=x', 'DiagnosticReport']\nallow_hosts = ['https://h']\n")
+    found = read_config(tmp_path / "kiwi.toml")
+    assert (found.queries, found.allow_hosts) == (("type=x", "DiagnosticReport"), ("https://h",))
+
+
 def test_a_missing_file_is_named(tmp_path):
     with pytest.raises(ConfigError, match="does not exist"):
         read_config(tmp_path / "kiwi.toml")
@@ -46,6 +52,7 @@ def test_a_missing_file_is_named(tmp_path):
 def test_the_fingerprint_is_of_what_decides_results():
     base = Config().fingerprint(model="m")
     assert Config(threads=3, device="cpu", max_failure_rate=1.0).fingerprint(model="m") == base
+    assert Config(queries=("type=x",), export="system", allow_hosts=("https://h",)).fingerprint(model="m") == base
     assert Config(shard_notes=7).fingerprint(model="m") != base
     assert Config(recorded="2025-01-01T00:00:00Z").fingerprint(model="m") != base
     assert Config().fingerprint(model="other") != base

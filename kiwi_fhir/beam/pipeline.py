@@ -23,7 +23,7 @@ from kiwi_fhir.config import Config
 from kiwi_fhir.errors import InputError, KiwiError, TooManyFailures, UsageError
 from kiwi_fhir.extract import ModelChoice
 from kiwi_fhir.memory import peak_memory
-from kiwi_fhir.notes import Source, factory_for
+from kiwi_fhir.notes import Holding, Source, factory_for, release, server_source
 from kiwi_fhir.tables import fingerprint as tables_fingerprint
 from kiwi_fhir.write.shards import (
     FAILURES,
@@ -37,6 +37,8 @@ from kiwi_fhir.write.sinks import remote_sinks
 from kiwi_fhir.write.store import Store
 
 REPORT = "run.json"
+#: What a server holds for a run that has not come to its end.
+HELD = f"{MANIFEST}/held"
 #: In-memory runner of Beam, by name: `DirectRunner` tries to download another one first.
 LOCAL_RUNNER = "FnApiRunner"
 STAGES = ("read", "extract", "map", "write")
@@ -67,23 +69,22 @@ def prepare(
     call that can't work.
     """
     remote = remote_sinks(config.sinks, config)
-    source, paths = open_source(kind, inputs, config)
-    mapper = DocumentMapper(config)
-    versions = {
-        "program": __version__,
-        "model": mapper.model,
-        "mappings": tables_fingerprint(config.tables),
-        "terminology": mapper.terminology,
-        "source": kind,
-        **({"ids": mapper.ids} if mapper.ids else {}),
-    }
-    for sink in remote:
-        sink.check()
-        sink.close()
     store = store_for(output)
     done = list(entries(store))
     if done and not (resume or replace):
         raise UsageError(f"{output} holds a run already: add --resume to go on with it, or name another folder.")
+    held = (store.read(HELD) or b"").decode() if resume else ""
+    source, paths = open_source(kind, inputs, config, held or None)
+    try:
+        versions = _versions(kind, config)
+        for sink in remote:
+            sink.check()
+            sink.close()
+        if isinstance(source, Holding) and source.held is not None:
+            store.write(HELD, [source.held.encode()])
+    except BaseException:
+        _let_go(source, held or None)
+        raise
     if replace:
         for entry in done:
             remove_entry(store, entry)
@@ -92,10 +93,37 @@ def prepare(
     return Run(source, tuple(planned), store, config, versions)
 
 
-def open_source(kind: str, inputs: Sequence[str], config: Config) -> tuple[Source, list[str]]:
-    """The source of this kind and its files, looked at. Raises UsageError for what is not there or not of the kind."""
-    source = factory_for(kind, inputs)(files_for(inputs), config.tables)
-    return source, source.files(inputs)
+def _versions(kind: str, config: Config) -> dict[str, str]:
+    mapper = DocumentMapper(config)
+    return {
+        "program": __version__,
+        "model": mapper.model,
+        "mappings": tables_fingerprint(config.tables),
+        "terminology": mapper.terminology,
+        "source": kind,
+        **({"ids": mapper.ids} if mapper.ids else {}),
+    }
+
+
+def open_source(kind: str, inputs: Sequence[str], config: Config, held: str | None = None) -> tuple[Source, list[str]]:
+    """The source of this kind and its files, looked at. Raises UsageError for what is not there or not of the kind.
+
+    `held` is what a server still holds for an earlier run; who is done with the source calls `release`.
+    """
+    source = server_source(kind, config) or factory_for(kind, inputs)(files_for(inputs), config.tables)
+    if isinstance(source, Holding):
+        source.held = held
+    try:
+        return source, source.files(inputs)
+    except BaseException:
+        _let_go(source, held)
+        raise
+
+
+def _let_go(source: Source, held: str | None) -> None:
+    """Release what a source has just had made; what an earlier run left is for the next one."""
+    if isinstance(source, Holding) and source.held != held:
+        source.release()
 
 
 def build(pipeline: beam.Pipeline, run: Run, *, spread: bool) -> beam.PCollection[Entry]:
@@ -146,6 +174,9 @@ def execute(run: Run, options: PipelineOptions) -> dict[str, Any]:
         error = progress.first_error() or raised
         status = "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
     report = finish(run, status, time.monotonic() - started, seconds, counts, error)
+    if status == "done":  # else --resume goes on with what a server holds
+        release(run.source)
+        run.store.remove(HELD)
     if error is not None:
         raise error
     errors = report["errors"]

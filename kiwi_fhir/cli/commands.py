@@ -19,6 +19,8 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
+Source = Annotated[str, typer.Option(help="document-reference, mimic-iii, mimic-iv, omop, text or fhir.")]
+Input = Annotated[list[str], typer.Option("--input", "-i", help="A file, a folder, a glob or a URL; may be repeated.")]
 Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
 Model = Annotated[
     str | None,
@@ -53,7 +55,23 @@ ServerIds = Annotated[
     bool, typer.Option("--server-ids", help="FHIR server: it gives the ids, ours become identifiers.")
 ]
 Parallel = Annotated[
-    int | None, typer.Option(min=1, help="FHIR server: notes that a worker sends at a time.", show_default="4")
+    int | None,
+    typer.Option(min=1, help="FHIR server: notes that a worker sends or fetches at a time.", show_default="4"),
+]
+Query = Annotated[
+    list[str] | None,
+    typer.Option(
+        help="FHIR source: a search, such as 'type=18842-5&date=ge2024' or 'DiagnosticReport?status=final'; "
+        "may be repeated.",
+        show_default="all DocumentReferences",
+    ),
+]
+Export = Annotated[
+    str | None, typer.Option(help="FHIR source: read by a Bulk Data export of 'system', 'Patient' or 'Group/ID'.")
+]
+AllowHost = Annotated[
+    list[str] | None,
+    typer.Option(help="FHIR source: another server (https://HOST) that attachments may be on; gets no credentials."),
 ]
 OmopCreate = Annotated[bool, typer.Option("--omop-create", help="OMOP: make the tables that are missing.")]
 OmopNotes = Annotated[bool, typer.Option("--omop-notes", help="OMOP: write NOTE rows too.")]
@@ -116,10 +134,8 @@ def demo(
 @app.command(context_settings={"allow_extra_args": True})
 def run(
     context: typer.Context,
-    source: Annotated[str, typer.Option(help="document-reference, mimic-iii, mimic-iv, omop or text.")],
-    input_: Annotated[
-        list[str], typer.Option("--input", "-i", help="A file, a folder, a glob or a URL; may be repeated.")
-    ],
+    source: Source,
+    input_: Input,
     output: Annotated[str, typer.Option("--output", "-o", help="A folder or URL for bundles, failures and run.json.")],
     sink: Annotated[
         list[str] | None,
@@ -147,6 +163,9 @@ def run(
         str | None,
         typer.Option(help="The instant of every Provenance (ISO 8601, or 'now').", show_default="the model's release"),
     ] = None,
+    query: Query = None,
+    export: Export = None,
+    allow_host: AllowHost = None,
     replace_versions: ReplaceVersions = False,
     server_ids: ServerIds = False,
     parallel: Parallel = None,
@@ -184,6 +203,9 @@ def run(
             shard_notes=shard_notes,
             max_failure_rate=max_failure_rate,
             recorded=recorded,
+            queries=tuple(query or ()),
+            export=export,
+            allow_hosts=tuple(allow_host or ()),
             replace_versions=replace_versions or None,
             server_ids=server_ids or None,
             parallel=parallel,
@@ -352,10 +374,8 @@ def load(
 
 @app.command()
 def notes(
-    source: Annotated[str, typer.Option(help="document-reference, mimic-iii, mimic-iv, omop or text.")],
-    input_: Annotated[
-        list[str], typer.Option("--input", "-i", help="A file, a folder, a glob or a URL; may be repeated.")
-    ],
+    source: Source,
+    input_: Input,
     output: Annotated[Path, typer.Option("--output", "-o", help="The NDJSON file, gzip where it ends in .gz.")],
     to: Annotated[NoteFormat, typer.Option("--to", help="What the notes become.")] = NoteFormat.DOCUMENT_REFERENCE,
     time_zone: Annotated[
@@ -364,6 +384,9 @@ def notes(
             help="Of times that state none: America/New_York, as mimic-fhir has it.", show_default="dates alone"
         ),
     ] = None,
+    query: Query = None,
+    export: Export = None,
+    allow_host: AllowHost = None,
     mappings: Mappings = None,
     max_failure_rate: Annotated[
         float | None, typer.Option(min=0, max=1, help="Share of notes that may fail.", show_default="0.1")
@@ -373,7 +396,14 @@ def notes(
     """The notes themselves as FHIR DocumentReferences, one a line, with the ids that bundles refer to."""
     from kiwi_fhir.cli.notes import write_notes
 
-    options = _config(None, mappings=str(mappings) if mappings else None, max_failure_rate=max_failure_rate)
+    options = _config(
+        None,
+        mappings=str(mappings) if mappings else None,
+        max_failure_rate=max_failure_rate,
+        queries=tuple(query or ()),
+        export=export,
+        allow_hosts=tuple(allow_host or ()),
+    )
     write_notes(source, input_, output, options, time_zone=time_zone)
 
 

@@ -15,6 +15,7 @@ from kiwi_fhir.beam.pipeline import open_source
 from kiwi_fhir.config import Config
 from kiwi_fhir.errors import InputError
 from kiwi_fhir.extract import ModelChoice
+from kiwi_fhir.notes import Source, release
 from kiwi_fhir.types import Note
 
 _SAMPLE_NOTES = 16
@@ -28,6 +29,13 @@ def estimate(kind: str, inputs: Sequence[str], config: Config, console: Console)
     after the counts, for a file that breaks off.
     """
     source, paths = open_source(kind, inputs, config)
+    try:
+        return _estimate(source, paths, config, console)
+    finally:
+        release(source)
+
+
+def _estimate(source: Source, paths: Sequence[str], config: Config, console: Console) -> dict[str, Any]:
     terminology = DocumentMapper(config).terminology  # mapping files and terminology are checked, its index is built
     extractor = ModelChoice.of(config).load(threads=config.threads, device=config.device, tables=config.tables)
     counts: Counter[str] = Counter(notes=0, failed=0, characters=0, windows=0)

@@ -19,6 +19,7 @@ from kiwi_fhir.fhir.bundle import to_json
 from kiwi_fhir.fhir.document_reference import document_reference
 from kiwi_fhir.fhir.rules import Rules, load_rules
 from kiwi_fhir.fhir.validate import check_resource
+from kiwi_fhir.notes import Source, release
 from kiwi_fhir.types import Failure, Note
 from kiwi_fhir.write.shards import failure_lines
 from kiwi_fhir.write.store import LocalStore
@@ -38,9 +39,18 @@ def write_notes(kind: str, inputs: Sequence[str], output: Path, config: Config, 
     quiet_libraries()
     from kiwi_fhir.beam.pipeline import open_source
 
-    console = Console(stderr=True)
     rules, zone = load_rules(config.tables), _zone(time_zone)
     source, paths = open_source(kind, inputs, config)
+    try:
+        return _write(source, paths, output, config, rules, zone)
+    finally:
+        release(source)
+
+
+def _write(
+    source: Source, paths: Sequence[str], output: Path, config: Config, rules: Rules, zone: tzinfo | None
+) -> int:
+    console = Console(stderr=True)
     failures: list[Failure] = []
     broken: list[str] = []
     counts: Counter[str] = Counter()

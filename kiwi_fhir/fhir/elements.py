@@ -19,6 +19,8 @@ Resource = dict[str, Any]
 DERIVATION = "http://hl7.org/fhir/StructureDefinition/derivation-reference"
 INTERPRETATION = "http://terminology.hl7.org/CodeSystem/v3-ObservationInterpretation"
 
+#: Types that a note's `source` may refer to, and the identifiers of their notes.
+_LITERAL = {"DocumentReference": "document-reference", "DiagnosticReport": "diagnostic-report"}
 _LARGEST_INTEGER = 2**31 - 1  # of FHIR's integer
 _SECONDS_MISSING = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d)((?:Z|[+-]\d\d:\d\d)?)")
 
@@ -121,8 +123,8 @@ class Sheet:
 
 def sheet_of(note: Note, rules: Rules, *, tag: str, scores: bool) -> Sheet:
     """The sheet of a note; `tag` names model and version."""
-    literal = note.source.startswith("DocumentReference/") or _is_whole(note.source)
-    system = f"{rules.identifiers}{'document-reference' if literal else note.source}"
+    kind = _LITERAL.get(note.source.partition("/")[0]) or ("document-reference" if _is_whole(note.source) else None)
+    system = f"{rules.identifiers}{kind or note.source}"
     identifier = {"system": system, "value": note.id}
     security = {
         "system": "http://terminology.hl7.org/CodeSystem/v3-ObservationValue",
@@ -138,7 +140,7 @@ def sheet_of(note: Note, rules: Rules, *, tag: str, scores: bool) -> Sheet:
         meta={"security": [security], "tag": [{"system": rules.tags, "code": tag}]},
         subject={"display": "Unknown patient"} if patient is None else _reference("Patient", patient, system),
         encounter=None if encounter is None else _reference("Encounter", encounter, system),
-        document={"reference": note.source} if literal else {"type": "DocumentReference", "identifier": identifier},
+        document={"reference": note.source} if kind else {"type": "DocumentReference", "identifier": identifier},
         identifier=identifier,
     )
 

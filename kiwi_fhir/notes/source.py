@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from kiwi_fhir.errors import NoteError
 from kiwi_fhir.types import Failure, Note
@@ -30,6 +30,23 @@ class Source(Protocol):
 
         Raises InputError, after all notes before it, where the file breaks off.
         """
+
+
+@runtime_checkable
+class Holding(Protocol):
+    """A source for which a server holds something from `files` on, such as an export."""
+
+    #: What it is, for the same source of a later run, which sets it before `files`; None for nothing. No secret.
+    held: str | None
+
+    def release(self) -> None:
+        """Tell the server that it is not needed any more."""
+
+
+def release(source: Source) -> None:
+    """Let go of what a server holds for the source, if it is such a source."""
+    if isinstance(source, Holding):
+        source.release()
 
 
 def failure(note_id: str, error: NoteError) -> Failure:

@@ -146,6 +146,7 @@ def test_the_patient_is_the_notes_and_never_invented(bundle_of, fields, owner):
     ("source", "document"),
     [
         ("DocumentReference/d1", {"reference": "DocumentReference/d1"}),
+        ("DiagnosticReport/r1", {"reference": "DiagnosticReport/r1"}),
         ("https://ehr.example/DocumentReference/1", {"reference": "https://ehr.example/DocumentReference/1"}),
         ("urn:uuid:2", {"reference": "urn:uuid:2"}),
         ("text", {"type": "DocumentReference", "identifier": {"system": "urn:kiwi-fhir:text", "value": "n1"}}),

@@ -13,11 +13,11 @@ SNOMED, ICD, LOINC = "http://snomed.info/sct", "http://hl7.org/fhir/sid/icd-10-c
 RXNORM = "http://www.nlm.nih.gov/research/umls/rxnorm"
 HYPERTENSION = (
     Coding(ICD, "I10", "Essential (primary) hypertension", "table", concept_id=35207668, domain="Condition"),
-    Coding(SNOMED, "59621000", "Essential hypertension", "table", concept_id=320128, domain="Condition"),
+    Coding(SNOMED, "59621000", "Essential hypertension", "table", concept_id=320128, domain="Condition", standard=True),
 )
-ASPIRIN = (Coding(RXNORM, "1191", "aspirin", "exact", concept_id=1112807, domain="Drug"),)
-SODIUM = (Coding(LOINC, "2951-2", "Sodium", "exact", concept_id=3019550, domain="Measurement"),)
-SURGERY = (Coding(SNOMED, "80146002", "Appendectomy", "exact", concept_id=4198190, domain="Procedure"),)
+ASPIRIN = (Coding(RXNORM, "1191", "aspirin", "exact", concept_id=1112807, domain="Drug", standard=True),)
+SODIUM = (Coding(LOINC, "2951-2", "Sodium", "exact", concept_id=3019550, domain="Measurement", standard=True),)
+SURGERY = (Coding(SNOMED, "80146002", "Appendectomy", "exact", concept_id=4198190, domain="Procedure", standard=True),)
 
 TEXT = "Hypertension and fever. Takes aspirin. Sodium 140 mmol/L. Had an appendectomy."
 _WORDS = (

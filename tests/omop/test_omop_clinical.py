@@ -83,7 +83,9 @@ def test_what_does_not_hold_has_no_row(says):
 
 def test_without_a_standard_concept_there_is_no_row():
     assert not any(rows([fact(), fact(codings=HYPERTENSION[:1])]).values())
-    assert not any(rows([fact(codings=(Coding("x", "1", "y", concept_id=5, domain="Observation"),))]).values())
+    assert not any(
+        rows([fact(codings=(Coding("x", "1", "y", concept_id=5, domain="Observation", standard=True),))]).values()
+    )
 
 
 def test_a_whole_date_of_its_own_comes_first():
@@ -156,6 +158,6 @@ def test_a_drug_with_its_dosage():
 
 
 def test_two_standard_concepts_are_two_rows():
-    other = Coding(HYPERTENSION[1].system, "9", "x", concept_id=99, domain="Condition")
+    other = Coding(HYPERTENSION[1].system, "9", "x", concept_id=99, domain="Condition", standard=True)
     found = rows([fact(codings=(*HYPERTENSION, other), text=TEXT)])["condition_occurrence"]
     assert [row.condition_concept_id for row in found] == [320128, 99]

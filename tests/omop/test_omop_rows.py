@@ -53,11 +53,12 @@ def test_a_code_that_is_not_standard_and_leads_nowhere_is_only_the_source():
     assert (row.note_nlp_concept_id, row.note_nlp_source_concept_id) == (0, 35207668)
 
 
-def test_a_retired_code_gives_way_to_what_it_maps_to():
+def test_only_what_the_vocabulary_calls_standard_is():
     retired = Coding(SNOMED, "112", "x", concept_id=4000002, domain="Condition")
     assert standard((retired, HYPERTENSION[1])) == [HYPERTENSION[1]]
     second = dataclasses.replace(HYPERTENSION[1], concept_id=5)
     assert standard((HYPERTENSION[0], HYPERTENSION[1], second)) == [HYPERTENSION[1], second]
+    assert standard((dataclasses.replace(second, concept_id=2**31),)) == []
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,8 @@ import pytest
 from kiwi_fhir.omop_tables import COLUMNS, LINKS, TABLES, statements
 from kiwi_fhir.write.omop import OmopSink
 
-#: table, field, required and type as in OMOP_CDMv5.4_Field_Level.csv, of the tables that we write.
+#: table, field, required and type of the tables that we write, compared with OHDSI/CommonDataModel (November 2026):
+#: inst/csv/OMOP_CDMv5.4_Field_Level.csv for the notes, inst/ddl/5.4/postgresql for all.
 FIELDS = Path(__file__).parent / "cdm_5_4_fields.csv"
 
 

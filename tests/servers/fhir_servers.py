@@ -15,6 +15,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 START_SECONDS = 60
+_KINDS = ("transaction", "batch", "metadata", "token", "read", "any")
+_KEPT = ("content-type", "location", "content-location", "retry-after")
 
 
 def free_port():
@@ -84,6 +86,7 @@ class Proxy:
     def __init__(self):
         self.target = None
         self.requests = []
+        self.paths = []
         self._planned = []
         self._lock = threading.Lock()
         proxy = self
@@ -116,14 +119,17 @@ class Proxy:
         threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True).start()
 
     def plan(self, fault, *, times=1, on="transaction", after=0):
-        """`on` is transaction, batch, metadata, token, read (any other GET) or any; `after` lets some pass first."""
+        """`on` is transaction, batch, metadata, token, read (any other GET), any, or else a part of the path.
+
+        `after` lets some pass first.
+        """
         with self._lock:
             self._planned += [(on, None)] * after + [(on, fault)] * times
 
     def clear(self):
         with self._lock:
             left, self._planned = len(self._planned), []
-            self.requests = []
+            self.requests, self.paths = [], []
         return left
 
     def kinds(self):
@@ -138,7 +144,8 @@ class Proxy:
         kind = _kind(handler, body)
         with self._lock:
             self.requests.append((time.monotonic(), kind))
-            found = next((item for item in self._planned if item[0] in (kind, "any")), None)
+            self.paths.append(f"{handler.command} {handler.path}")
+            found = next((item for item in self._planned if _is_for(item[0], kind, handler.path)), None)
             if found is not None:
                 self._planned.remove(found)
         fault = found[1] if found else None
@@ -194,7 +201,7 @@ class Proxy:
         try:
             connection.request(handler.command, handler.path, body or None, {**headers, "Content-Length": len(body)})
             response = connection.getresponse()
-            kept = {key: value for key, value in response.getheaders() if key.lower() in ("content-type", "location")}
+            kept = {key: value for key, value in response.getheaders() if key.lower() in _KEPT}
             return response.status, response.read(), kept
         finally:
             connection.close()
@@ -206,6 +213,10 @@ def _kind(handler, body):
     if "metadata" in handler.path:
         return "metadata"
     return "token" if "token" in handler.path else "read"
+
+
+def _is_for(on, kind, path):
+    return on in (kind, "any") or (on not in _KINDS and on in path)
 
 
 def _answer(handler, status, body, headers):
@@ -225,17 +236,31 @@ def _reset(handler):
 
 
 class Reader:
-    """What a server holds, read without the program."""
+    """What a server holds, read and written without the program."""
 
     def __init__(self, port):
         self._base = f"http://127.0.0.1:{port}/fhir"
+        self._opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
         self.token = None
 
     def get(self, path):
-        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-        headers = {"Authorization": f"Bearer {self.token}"} if self.token else {}
-        with opener.open(urllib.request.Request(f"{self._base}/{path}", headers=headers), timeout=60) as answer:
+        request = urllib.request.Request(f"{self._base}/{path}", headers=self._headers())
+        with self._opener.open(request, timeout=60) as answer:
             return json.load(answer)
+
+    def write(self, resources):
+        """Put resources on the server, all in one request."""
+        entries = [
+            {"resource": item, "request": {"method": "PUT", "url": f"{item['resourceType']}/{item['id']}"}}
+            for item in resources
+        ]
+        body = json.dumps({"resourceType": "Bundle", "type": "transaction", "entry": entries}).encode()
+        headers = {"Content-Type": "application/fhir+json", **self._headers()}
+        with self._opener.open(urllib.request.Request(self._base, body, headers), timeout=60) as answer:
+            assert answer.status == 200
+
+    def _headers(self):
+        return {"Authorization": f"Bearer {self.token}"} if self.token else {}
 
     def all(self, kind, query=""):
         """All resources of a type, by id."""

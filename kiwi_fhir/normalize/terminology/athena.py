@@ -71,7 +71,9 @@ def _concepts(writer: IndexWriter, path: Path, rules: Rules) -> None:
         if not labels:
             continue
         concept_id = _number(path, line, "concept_id", number)
-        writer.concept(Concept(concept_id, systems[vocabulary], code, name, concept_id, domain), retired=bool(invalid))
+        is_standard = int(standard == "S" and not invalid)
+        concept = Concept(concept_id, systems[vocabulary], code, name, concept_id, domain, standard=is_standard)
+        writer.concept(concept, retired=bool(invalid))
         if name.endswith(")"):
             name = _KIND.sub("", name)
         for label, rank in labels:

@@ -22,7 +22,7 @@ from kiwi_fhir.types import MENTION_LABELS, MentionLabel
 _LABELS = {label: number for number, label in enumerate(MENTION_LABELS)}
 _SCHEMA = """
 CREATE TABLE concept (id INTEGER PRIMARY KEY, system TEXT, code TEXT, display TEXT, concept_id INTEGER, domain TEXT,
-    leads INTEGER);
+    leads INTEGER, standard INTEGER);
 CREATE TABLE target (source INTEGER, target INTEGER, PRIMARY KEY (source, target)) WITHOUT ROWID;
 CREATE TABLE name (key TEXT, label INTEGER, rank INTEGER, concept INTEGER, PRIMARY KEY (key, label, rank, concept))
     WITHOUT ROWID;
@@ -33,7 +33,7 @@ CREATE TEMP TABLE retired (concept INTEGER PRIMARY KEY);
 """
 #: An index of another layout, or of a program that may fill it in another way, is built anew.
 FORMAT = f"{__version__} {names.VERSION} {sha256(_SCHEMA.encode()).hexdigest()}"
-_CONCEPT = "c.id, c.system, c.code, c.display, c.concept_id, c.domain, c.leads"
+_CONCEPT = "c.id, c.system, c.code, c.display, c.concept_id, c.domain, c.leads, c.standard"
 _FIND = f"""
 SELECT n.rank, {_CONCEPT} FROM name n JOIN concept c ON c.id = n.concept
 WHERE n.key = ? AND n.label = ? ORDER BY n.rank, n.concept LIMIT 64
@@ -45,7 +45,7 @@ _MAPPED = 1 << 33
 
 
 class Concept(NamedTuple):
-    """A code with its name; `id` is the row's, `concept_id` and `domain` are OMOP's.
+    """A code with its name; `id` is the row's, `concept_id`, `domain` and `standard` are OMOP's.
 
     `leads` says that it leads to standard concepts; the index finds that out.
     """
@@ -57,6 +57,7 @@ class Concept(NamedTuple):
     concept_id: int | None = None
     domain: str | None = None
     leads: int = 0
+    standard: int = 0
 
 
 class IndexWriter:
@@ -73,7 +74,7 @@ class IndexWriter:
 
     def concept(self, concept: Concept, *, retired: bool = False) -> None:
         """Add a concept. The names of a retired one count only when it leads to a standard one."""
-        self._add("INSERT OR IGNORE INTO concept VALUES (?, ?, ?, ?, ?, ?, ?)", tuple(concept))
+        self._add("INSERT OR IGNORE INTO concept VALUES (?, ?, ?, ?, ?, ?, ?, ?)", tuple(concept))
         if retired:
             self._add("INSERT OR IGNORE INTO retired VALUES (?)", (concept.id,))
 

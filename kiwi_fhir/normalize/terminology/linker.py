@@ -252,7 +252,7 @@ class TermLinker:
     def _with_targets(self, concept: Concept, method: str, own: Coding | None = None) -> list[Coding]:
         first = _coding(concept, method)
         if own is not None:  # the table's display stays
-            first = replace(own, concept_id=concept.concept_id, domain=concept.domain)
+            first = replace(first, display=own.display)
         return [first, *(_coding(target, method) for target in self._index.targets(concept))]
 
     def _resolved(self, answer: Ambiguous, mention: Mention, note: _Note) -> Codings:
@@ -299,7 +299,15 @@ def _in_table(found: Iterable[Concept], table: CodeTable) -> Coding | None:
 
 
 def _coding(concept: Concept, method: str) -> Coding:
-    return Coding(concept.system, concept.code, concept.display, method, None, concept.concept_id, concept.domain)
+    return Coding(
+        concept.system,
+        concept.code,
+        concept.display,
+        method,
+        concept_id=concept.concept_id,
+        domain=concept.domain,
+        standard=bool(concept.standard),
+    )
 
 
 def _unique(codings: Iterable[Coding]) -> Codings:
