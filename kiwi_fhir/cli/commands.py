@@ -294,6 +294,9 @@ def train(
     learning_rate: Annotated[
         float | None, typer.Option(min=0, help="Peak learning rate.", show_default="1e-3; --full and llama: 2e-4")
     ] = None,
+    dropout: Annotated[
+        float | None, typer.Option(min=0, max=0.9, help="LLaMA: dropout of the adapters.", show_default="0.05")
+    ] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of everything random.", show_default="13")] = None,
     name: Annotated[str, typer.Option(help="The model's name in results.")] = "kiwi",
     version: Annotated[str, typer.Option(help="The model's version in results.")] = "0.1.0",
@@ -324,6 +327,7 @@ def train(
         epochs=epochs,
         adapt_epochs=adapt_epochs,
         learning_rate=learning_rate or (2e-4 if full else None),
+        dropout=dropout,
         seed=seed,
         four_bit=four_bit or None,
     )

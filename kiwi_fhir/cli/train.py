@@ -44,9 +44,9 @@ def train_model(
     training = [document for name_, document in documents.items() if name_ not in left_out]
     if not training:
         raise UsageError(f"The corpus '{corpus}' holds no notes to train on.")
-    others = {"llama": ("adapt", "adapt_epochs", "full"), "bert": ("templates", "four_bit")}[arch]
+    others = {"llama": ("adapt", "adapt_epochs", "full"), "bert": ("templates", "four_bit", "dropout")}[arch]
     given = {**recipe, "adapt": adapt, "templates": templates, "full": recipe.get("rank") == 0}
-    if wrong := next((option for option in others if given.get(option)), None):
+    if wrong := next((option for option in others if given.get(option) not in (None, False)), None):
         raise UsageError(f"--{wrong.replace('_', '-')} is not for --arch {arch}.")
     settings = {key: value for key, value in recipe.items() if value is not None}
     chosen = [documents[name_] for name_ in dev_notes]
@@ -59,7 +59,6 @@ def train_model(
         if arch == "llama":
             _train_llama(training, chosen, output, settings, templates, name, version, where, display)
         else:
-            settings.pop("four_bit", None)
             _train_bert(training, chosen, output, settings, adapt, name, version, where, display)
     sys.stderr.write(f"kiwi-fhir: model written to {output}.\n")
 
