@@ -134,6 +134,7 @@ def _entry(
     modifiers: Counter[str] = Counter()
     resources: Counter[str] = Counter()
     not_mapped: Counter[str] = Counter()
+    left_out = 0
     empty = no_patient = 0
     for result in shard.items:
         document = result.document
@@ -145,6 +146,9 @@ def _entry(
         modifiers.update(label for label, _ in distinct)
         resources.update(result.resources)
         not_mapped.update(result.not_mapped)
+        left_out += document.left_out
+    if left_out:
+        not_mapped["below min_score"] = left_out
     notes = {
         "in": out + failed,
         "out": out,
