@@ -10,9 +10,16 @@ from rich.table import Table
 
 from kiwi_fhir.evaluate.calibration import BINS, Reliability
 from kiwi_fhir.evaluate.counts import LEVELS, TYPES, Level
-from kiwi_fhir.evaluate.errors import CLASSES, STYLES, Analysis
+from kiwi_fhir.evaluate.errors import CLASSES, STYLES, Analysis, Class
 
 _NONE = "–"
+#: Eight classes and the types of links fit 80 columns only so.
+_HEADINGS: dict[Class, str] = {
+    "boundary": "bound-\nary",
+    "missed_end": "missed\nend",
+    "spurious": "spuri-\nous",
+    "spurious_end": "spuri-\nous\nend",
+}
 
 
 def error_tables(analysis: Analysis) -> list[Table]:
@@ -80,11 +87,10 @@ def _by_type(analysis: Analysis, level: Level) -> Table:
     counts = Counter((error.type, error.kind) for error in analysis.errors if error.level == level)
     present = [kind for kind in CLASSES if any(counts[name, kind] for name in TYPES[level])]
     made = _table(f"{level.capitalize()}: errors by type")
-    made.add_column("\ntype")
+    made.add_column("type", no_wrap=True)
     for kind in present:
-        first, _, second = kind.partition("_")
-        made.add_column(f"{first}\n{second}" if second else f"\n{first}", justify="right", no_wrap=True)
-    made.add_column("\nall", justify="right", no_wrap=True)
+        made.add_column(_HEADINGS.get(kind, kind), justify="right", no_wrap=True)
+    made.add_column("all", justify="right", no_wrap=True)
     for name in TYPES[level]:
         row = [counts[name, kind] for kind in present]
         if any(row):
@@ -93,7 +99,7 @@ def _by_type(analysis: Analysis, level: Level) -> Table:
 
 
 def _table(title: str) -> Table:
-    return Table(title=title, title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
+    return Table(title=title, title_justify="left", box=SIMPLE_HEAD, padding=0, pad_edge=False)
 
 
 def _number(value: float | None) -> str:
