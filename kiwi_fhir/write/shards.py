@@ -49,7 +49,7 @@ class Entry:
 
     `digest` is of what was read, `fingerprint` of what it was read with (program, model, mapping, config); `files`
     holds `(path, SHA-256, bytes)`. Counts are of notes, of mentions and modifiers by label, of resources by type, of
-    mentions without a resource by reason.
+    mentions without a resource by reason, one of which is `below min_score`: those are not among the mentions.
     """
 
     key: str
