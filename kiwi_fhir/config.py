@@ -32,6 +32,7 @@ class Config:
     `terminology` is `default` (the names that the program ships), `none`, or the path of an Athena folder or of a CSV
     of names; `fuzzy` also links names with a misspelled word; with `medcat` MedCAT links, on a CSV, or on its own
     model pack, which takes `trust_pack` as a pack can run code.
+    Mentions and modifiers whose score is under `min_score` (0 to 1) are left out; see min_score.py.
     `recorded` is the instant of every Provenance; None is the model's release, so that a rerun of the same model writes
     the same bytes.
     On a FHIR server `replace_versions` removes what an earlier model or mapping wrote for the same notes, `server_ids`
@@ -58,6 +59,7 @@ class Config:
     sinks: tuple[str, ...] = ("ndjson",)
     shard_notes: int = 1000
     max_failure_rate: float = 0.1
+    min_score: float = 0.0
     recorded: str | None = None
     replace_versions: bool = False
     server_ids: bool = False
@@ -77,6 +79,7 @@ class Config:
         _check(self.shard_notes > 0, "shard_notes", "a whole number from 1")
         _check(self.parallel > 0, "parallel", "a whole number from 1")
         _check(0 <= self.max_failure_rate <= 1, "max_failure_rate", "a number from 0 to 1")
+        _check(0 <= self.min_score <= 1, "min_score", "a number from 0 to 1")
         _check(bool(self.sinks), "sinks", "a list with at least one sink")
         right = self.recorded is None or _INSTANT.fullmatch(self.recorded) is not None
         _check(right, "recorded", "a FHIR instant such as 2026-01-31T12:00:00Z")

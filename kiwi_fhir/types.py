@@ -134,6 +134,7 @@ class Document:
 
     `unlinked` holds the modifiers that qualify no mention: kept for review and for scores, never mapped. `failures`
     says which parts of the note the model gave no usable answer for; one that is not `kept` says that it is all of it.
+    `left_out` counts the mentions that are not there because their score was too low (see min_score.py).
     """
 
     note: Note
@@ -141,6 +142,7 @@ class Document:
     model: str
     unlinked: tuple[Modifier, ...] = ()
     failures: tuple[Failure, ...] = ()
+    left_out: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -145,7 +145,7 @@ def build(pipeline: beam.Pipeline, run: Run, *, spread: bool) -> beam.PCollectio
         notes = notes | "Spread" >> beam.Reshuffle()
     return (
         notes
-        | Extract(load_model)
+        | Extract(load_model, config.min_score)
         | MapToFhir(partial(DocumentMapper, config))
         | WriteShards(run.store, config, run.fingerprint)
     )

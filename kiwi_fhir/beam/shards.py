@@ -90,13 +90,16 @@ def _digest(items: Sequence[Note | Failure]) -> str:
     return digest.hexdigest()
 
 
-def extract_shard(extractor: Extractor, shard: Shard[Note]) -> Shard[Document]:
-    """The documents of a shard, in order; notes that the model can't read become failures."""
+def extract_shard(extractor: Extractor, shard: Shard[Note], min_score: float = 0.0) -> Shard[Document]:
+    """The documents of a shard, in order; notes that the model can't read become failures.
+
+    What has a score under `min_score` is left out.
+    """
     documents: list[Document] = []
     failures = list(shard.failures)
     progress.add(len(failures))
     for chunk in chunks(shard.items):
-        for found in extract(extractor, chunk):
+        for found in extract(extractor, chunk, min_score=min_score):
             if isinstance(found, Document):
                 documents.append(found)
                 failures.extend(found.failures)

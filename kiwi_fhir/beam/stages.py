@@ -75,8 +75,8 @@ class ReadNotes(beam.PTransform):
 class _Extract(_Timed):
     stage = "extract"
 
-    def __init__(self, load: Callable[[], Extractor]) -> None:
-        self._load = load
+    def __init__(self, load: Callable[[], Extractor], min_score: float) -> None:
+        self._load, self._min_score = load, min_score
         self._shared = Shared()
         self._extractor: Extractor | None = None
 
@@ -89,21 +89,24 @@ class _Extract(_Timed):
         assert self._extractor is not None  # noqa: S101 (Beam calls setup first)
         started = time.monotonic()
         with progress.noted():
-            found = extract_shard(self._extractor, shard)
+            found = extract_shard(self._extractor, shard, self._min_score)
         self._spend(started)
         yield found
 
 
 class Extract(beam.PTransform):
-    """Shards of notes to shards of documents; notes that the model can't read join the shard's failures."""
+    """Shards of notes to shards of documents; notes that the model can't read join the shard's failures.
 
-    def __init__(self, load: Callable[[], Extractor]) -> None:
+    What has a score under `min_score` is left out of the documents.
+    """
+
+    def __init__(self, load: Callable[[], Extractor], min_score: float = 0.0) -> None:
         super().__init__()
-        self._load = load
+        self._load, self._min_score = load, min_score
 
     def expand(self, notes: beam.PCollection[Shard[Note]]) -> beam.PCollection[Shard[Document]]:
         """See the class."""
-        return notes | "Extract" >> beam.ParDo(_Extract(self._load))
+        return notes | "Extract" >> beam.ParDo(_Extract(self._load, self._min_score))
 
 
 class _Map(_Timed):

@@ -40,6 +40,10 @@ Terminology = Annotated[
         show_default="ICD-10-CM and DrugBank",
     ),
 ]
+MinScore = Annotated[
+    float | None,
+    typer.Option(min=0, max=1, help="Leave out what the model is less sure of (README).", show_default="0: nothing"),
+]
 Threads = Annotated[int | None, typer.Option(min=1, help="Processor threads.", show_default="all")]
 Device = Annotated[str | None, typer.Option(help="cpu, cuda or mps.", show_default="the best there is")]
 Mappings = Annotated[
@@ -147,6 +151,7 @@ def run(
     unconstrained: Unconstrained = False,
     threads: Threads = None,
     device: Device = None,
+    min_score: MinScore = None,
     mappings: Mappings = None,
     terminology: Terminology = None,
     fuzzy: Annotated[bool, typer.Option("--fuzzy", help="Link names with a misspelled word too.")] = False,
@@ -195,6 +200,7 @@ def run(
             unconstrained=unconstrained or None,
             threads=threads,
             device=device,
+            min_score=min_score,
             mappings=str(mappings) if mappings else None,
             terminology=terminology,
             fuzzy=fuzzy or None,
@@ -231,6 +237,7 @@ def extract(
     unconstrained: Unconstrained = False,
     threads: Threads = None,
     device: Device = None,
+    min_score: MinScore = None,
     debug: Debug = False,
 ) -> None:
     """Text files to mentions and modifiers, without FHIR."""
@@ -244,6 +251,7 @@ def extract(
         unconstrained=unconstrained or None,
         threads=threads,
         device=device,
+        min_score=min_score,
     )
     extract_files(path, output, format_.value, config)
 
@@ -251,18 +259,21 @@ def extract(
 @app.command()
 def evaluate(
     gold: Annotated[Path, typer.Argument(help="A brat folder of human annotation.")],
-    predicted: Annotated[Path, typer.Argument(help="A brat folder of the same notes.")],
+    predicted: Annotated[Path, typer.Argument(help="A brat folder of the same notes, or a .jsonl of `extract`.")],
     only: Annotated[
         Path | None, typer.Option(help="A file with the names of the notes that count, one a line.")
     ] = None,
     json: Annotated[Path | None, typer.Option(help="Write the scores as JSON.")] = None,
     html: Annotated[Path | None, typer.Option(help="Write the scores as a page.")] = None,
+    errors: Annotated[
+        Path | None, typer.Option(help="Write every error as a JSON line, with WORDS OF THE NOTES; count them here.")
+    ] = None,
     debug: Debug = False,
 ) -> None:
-    """Exact and relaxed scores by type, with 95 % bootstrap intervals over notes."""
+    """Exact and relaxed scores by type, with 95 % bootstrap intervals over notes; of a .jsonl calibration too."""
     from kiwi_fhir.cli.evaluate import evaluate_folders
 
-    evaluate_folders(gold, predicted, only, json, html)
+    evaluate_folders(gold, predicted, only, json, html, errors)
 
 
 @app.command()

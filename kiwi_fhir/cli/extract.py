@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
-from dataclasses import asdict
 from pathlib import Path
-
-import orjson
 
 from kiwi_fhir.brat import format_ann
 from kiwi_fhir.cli.run import quiet_libraries
 from kiwi_fhir.config import Config
 from kiwi_fhir.errors import TooManyFailures
 from kiwi_fhir.extract import CHUNK_CHARACTERS, CHUNK_NOTES, ModelChoice, extract
+from kiwi_fhir.jsonl import format_line
 from kiwi_fhir.notes import LOCAL, SOURCES
 from kiwi_fhir.types import Document, Failure, Note
 from kiwi_fhir.write.shards import FAILURES, failure_lines, file_name
@@ -37,7 +35,8 @@ def extract_files(paths: list[Path], output: Path, format_: str, config: Config)
         nonlocal done
         for chunk in _chunks(found for file in files for found in source.read(file)):
             failures.extend(found for found in chunk if isinstance(found, Failure))
-            for result in extract(extractor, [found for found in chunk if isinstance(found, Note)]):
+            notes = [found for found in chunk if isinstance(found, Note)]
+            for result in extract(extractor, notes, min_score=config.min_score):
                 if isinstance(result, Document):
                     done += 1
                     failures.extend(result.failures)
@@ -46,7 +45,7 @@ def extract_files(paths: list[Path], output: Path, format_: str, config: Config)
                     failures.append(result)
 
     if format_ == "jsonl":
-        store.write("mentions.jsonl", (_line(document) for document in documents()))
+        store.write("mentions.jsonl", (format_line(document) for document in documents()))
     else:
         for document in documents():
             name = file_name(document.note.id)
@@ -70,14 +69,3 @@ def _chunks(found: Iterator[Note | Failure]) -> Iterator[list[Note | Failure]]:
             chunk, size = [], 0
     if chunk:
         yield chunk
-
-
-def _line(document: Document) -> bytes:
-    """A document without its text: id, model, mentions with their modifiers."""
-    row = {
-        "id": document.note.id,
-        "model": document.model,
-        "mentions": [asdict(mention) for mention in document.mentions],
-        "unlinked": [asdict(modifier) for modifier in document.unlinked],
-    }
-    return orjson.dumps(row, option=orjson.OPT_SORT_KEYS | orjson.OPT_APPEND_NEWLINE)

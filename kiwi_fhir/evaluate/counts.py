@@ -49,8 +49,8 @@ def count_note(gold: Document, predicted: Document | None) -> NDArray[np.int64]:
     with both its labels and spans. Links outside ALLOWED_PAIRS don't count (see not_allowed).
     """
     rows = []
-    gold_spans, gold_links = _spans(gold), _links(gold)
-    predicted_spans, predicted_links = (_spans(predicted), _links(predicted)) if predicted else ({}, {})
+    gold_spans, gold_links = spans_of(gold), links_of(gold)
+    predicted_spans, predicted_links = (spans_of(predicted), links_of(predicted)) if predicted else ({}, {})
     for level in LEVELS:
         for name in TYPES[level]:
             if level == "links":
@@ -73,24 +73,20 @@ def not_allowed(document: Document) -> int:
 def match_spans(gold: Iterable[Span], predicted: Iterable[Span]) -> int:
     """The size of a maximum one-to-one matching of overlapping spans."""
     found = sorted(predicted)
-    return maximum_matching([list(_overlapping(span, found, _longest(found))) for span in gold])
+    most = longest(found)
+    return len(maximum_matching([list(overlapping(span, found, most)) for span in gold]))
 
 
 def match_links(gold: Iterable[Link], predicted: Iterable[Link]) -> int:
     """The size of a maximum one-to-one matching of links whose mentions overlap and whose modifiers overlap."""
     found = sorted(predicted)
     mentions = [link.mention for link in found]
-    longest = _longest(mentions)
-    return maximum_matching(
-        [
-            [
-                index
-                for index in _overlapping(link.mention, mentions, longest)
-                if overlap(link.modifier, found[index].modifier)
-            ]
-            for link in gold
-        ]
-    )
+    most = longest(mentions)
+    neighbours = [
+        [index for index in overlapping(link.mention, mentions, most) if overlap(link.modifier, found[index].modifier)]
+        for link in gold
+    ]
+    return len(maximum_matching(neighbours))
 
 
 def overlap(one: Span, other: Span) -> bool:
@@ -98,8 +94,10 @@ def overlap(one: Span, other: Span) -> bool:
     return one.start < other.end and other.start < one.end
 
 
-def maximum_matching(neighbours: Sequence[Sequence[int]]) -> int:
-    """The size of a maximum matching of a bipartite graph: `neighbours[left]` lists the right nodes of a left node.
+def maximum_matching(neighbours: Sequence[Sequence[int]]) -> dict[int, int]:
+    """A maximum matching of a bipartite graph, left node to right: `neighbours[left]` lists the right nodes of `left`.
+
+    Of several such matchings it is one in which early left nodes got early neighbours.
 
     One augmenting path per left node (Berge's lemma: without such a path a matching is maximum), searched breadth
     first; no recursion, so a note of any length will do.
@@ -122,7 +120,7 @@ def maximum_matching(neighbours: Sequence[Sequence[int]]) -> int:
             if free is not None:
                 _flip(free, start, came_from, left_of, right_of)
                 break
-    return len(left_of)
+    return right_of
 
 
 def _flip(free: int, start: int, came_from: dict[int, int], left_of: dict[int, int], right_of: dict[int, int]) -> None:
@@ -137,7 +135,8 @@ def _flip(free: int, start: int, came_from: dict[int, int], left_of: dict[int, i
         right = before
 
 
-def _spans(document: Document) -> dict[str, set[Span]]:
+def spans_of(document: Document) -> dict[str, set[Span]]:
+    """The distinct spans of each label of a mention or modifier, linked or not."""
     found: defaultdict[str, set[Span]] = defaultdict(set)
     for mention in document.mentions:
         found[mention.label].add(mention.span)
@@ -148,7 +147,8 @@ def _spans(document: Document) -> dict[str, set[Span]]:
     return found
 
 
-def _links(document: Document) -> dict[str, set[Link]]:
+def links_of(document: Document) -> dict[str, set[Link]]:
+    """The distinct links of each type, also of types that ALLOWED_PAIRS does not have."""
     found: defaultdict[str, set[Link]] = defaultdict(set)
     for mention in document.mentions:
         for held in mention.modifiers:
@@ -156,13 +156,14 @@ def _links(document: Document) -> dict[str, set[Link]]:
     return found
 
 
-def _longest(spans: Sequence[Span]) -> int:
+def longest(spans: Sequence[Span]) -> int:
+    """The characters of the longest span; 0 where there is none."""
     return max((span.end - span.start for span in spans), default=0)
 
 
-def _overlapping(span: Span, found: Sequence[Span], longest: int) -> Iterator[int]:
-    """Indices of the spans of `found` (sorted) that overlap `span`: none starts more than `longest` before it."""
-    for index in range(bisect_left(found, Span(span.start - longest, 0)), len(found)):
+def overlapping(span: Span, found: Sequence[Span], most: int) -> Iterator[int]:
+    """Indices of the spans of `found` (sorted, of at most `most` characters) that overlap `span`."""
+    for index in range(bisect_left(found, Span(span.start - most, 0)), len(found)):
         if found[index].start >= span.end:
             return
         if overlap(span, found[index]):

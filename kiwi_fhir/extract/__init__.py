@@ -14,6 +14,7 @@ from kiwi_fhir.config import Config
 from kiwi_fhir.errors import ModelError, NoteError
 from kiwi_fhir.extract.folder import model_name, read_config
 from kiwi_fhir.extract.prompts import Templates, load_templates
+from kiwi_fhir.min_score import at_least
 from kiwi_fhir.types import Document, Failure, Note
 
 if TYPE_CHECKING:
@@ -165,22 +166,24 @@ def load(
     return ModelChoice(model).load(threads=threads, device=device, tables=tables)
 
 
-def extract(extractor: Extractor, notes: Sequence[Note]) -> list[Document | Failure]:
+def extract(extractor: Extractor, notes: Sequence[Note], *, min_score: float = 0.0) -> list[Document | Failure]:
     """`predict` with a way down: a group that fails is halved until only the notes that fail alone are failures.
 
-    A device that is gone raises; anything else that one note does wrong costs that note only.
+    A device that is gone raises; anything else that one note does wrong costs that note only. What has a score under
+    `min_score` is left out of the documents.
     """
     if not notes:
         return []
     try:
-        return [_or_failure(document) for document in extractor.predict(notes)]
+        return [_or_failure(at_least(document, min_score)) for document in extractor.predict(notes)]
     except (NoteError, MemoryError, RuntimeError, ValueError, IndexError, KeyError, TypeError) as error:
         if _device_is_gone(error):
             raise
         if len(notes) == 1:
             return [_failure(notes[0], error)]
         half = len(notes) // 2
-        return extract(extractor, notes[:half]) + extract(extractor, notes[half:])
+        parts = notes[:half], notes[half:]
+        return [found for part in parts for found in extract(extractor, part, min_score=min_score)]
 
 
 def _or_failure(document: Document) -> Document | Failure:

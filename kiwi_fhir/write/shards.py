@@ -49,7 +49,7 @@ class Entry:
 
     `digest` is of what was read, `fingerprint` of what it was read with (program, model, mapping, config); `files`
     holds `(path, SHA-256, bytes)`. Counts are of notes, of mentions and modifiers by label, of resources by type, of
-    mentions without a resource by reason.
+    mentions without a resource by reason, one of which is `below min_score`: those are not among the mentions.
     """
 
     key: str
@@ -134,6 +134,7 @@ def _entry(
     modifiers: Counter[str] = Counter()
     resources: Counter[str] = Counter()
     not_mapped: Counter[str] = Counter()
+    left_out = 0
     empty = no_patient = 0
     for result in shard.items:
         document = result.document
@@ -145,6 +146,9 @@ def _entry(
         modifiers.update(label for label, _ in distinct)
         resources.update(result.resources)
         not_mapped.update(result.not_mapped)
+        left_out += document.left_out
+    if left_out:
+        not_mapped["below min_score"] = left_out
     notes = {
         "in": out + failed,
         "out": out,

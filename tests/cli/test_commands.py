@@ -65,6 +65,27 @@ def test_extract_writes_json_lines(texts, tmp_path):
     assert rows[1]["mentions"] == []
 
 
+def test_min_score_leaves_out_and_counts(texts, tmp_path):
+    def mentions(*options):
+        call("extract", texts, "-o", tmp_path / "out", "--format", "jsonl", "--device", "cpu", *options)
+        lines = (tmp_path / "out" / "mentions.jsonl").read_text().splitlines()
+        return [mention for line in lines for mention in json.loads(line)["mentions"]]
+
+    found, sure = mentions(), mentions("--min-score", "0.995")
+    assert all(one["score"] >= 0.995 for mention in sure for one in (mention, *mention["modifiers"]))
+    assert 0 < len(sure) < len(found)
+    out = tmp_path / "run"
+    call(
+        *("run", "--source", "text", "--input", texts, "--output", out, "--device", "cpu"),
+        *("--min-score", "0.995"),
+    )
+    report = json.loads((out / "run.json").read_text())
+    assert sum(report["mentions"].values()) == len(sure)
+    assert report["not_mapped"]["below min_score"] == len(found) - len(sure)
+    refused = CliRunner().invoke(app, ["extract", str(texts), "-o", str(out), "--min-score", "2"])
+    assert refused.exit_code == 2
+
+
 def test_dry_run_counts_and_writes_nothing(texts, tmp_path):
     out = tmp_path / "out"
     output = call("run", "--source", "text", "--input", texts, "--output", out, "--dry-run", "--device", "cpu")

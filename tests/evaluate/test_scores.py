@@ -150,7 +150,9 @@ def brute_force(neighbours):
 
 @given(st.lists(st.lists(st.integers(0, 3), max_size=4, unique=True), max_size=4))
 def test_the_matching_is_maximum(neighbours):
-    assert maximum_matching(neighbours) == brute_force(neighbours)
+    pairs = maximum_matching(neighbours)
+    assert len(pairs) == len(set(pairs.values())) == brute_force(neighbours)
+    assert all(right in neighbours[left] for left, right in pairs.items())
 
 
 spans = st.tuples(st.integers(0, 12), st.integers(1, 6)).map(lambda drawn: Span(drawn[0], drawn[0] + drawn[1]))

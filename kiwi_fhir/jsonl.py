@@ -1,0 +1,91 @@
+"""Documents as JSON lines, with scores and without their texts: what `kiwi-fhir extract --format jsonl` writes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from kiwi_fhir.errors import InputError, UsageError
+from kiwi_fhir.types import ALLOWED_PAIRS, MENTION_LABELS, MODIFIER_LABELS, Document, Mention, Modifier, Note, Span
+
+
+def format_line(document: Document) -> bytes:
+    """The document's line: id, model, length of the text in characters, mentions with modifiers, other modifiers."""
+    row = {
+        "id": document.note.id,
+        "model": document.model,
+        "characters": len(document.note.text),
+        "mentions": [asdict(mention) for mention in document.mentions],
+        "unlinked": [asdict(modifier) for modifier in document.unlinked],
+    }
+    return orjson.dumps(row, option=orjson.OPT_SORT_KEYS | orjson.OPT_APPEND_NEWLINE)
+
+
+def read_lines(path: Path, notes: Mapping[str, Note], *, only: frozenset[str] | None = None) -> Iterator[Document]:
+    """The documents of a file of such lines on the texts of `notes` (by id), those named in `only` where it is given.
+
+    Raises UsageError for a note that `notes` does not have, and InputError with path and line number for a line that
+    `format_line` did not write or that was written over a text of another length.
+    """
+    for number, line in enumerate(path.read_bytes().splitlines(), 1):
+        try:
+            row = orjson.loads(line)
+            if only is not None and row["id"] not in only:
+                continue
+            if row["id"] not in notes:
+                raise UsageError(f"{path} holds the note {row['id']}, which has no gold: compare the same notes.")
+            note = notes[row["id"]]
+            document = _document(row, note)
+        except (ValueError, TypeError, KeyError, AttributeError):
+            # Without the cause: its message would quote the line.
+            raise InputError(f"{path}, line {number} is no line of `extract --format jsonl`: write it again.") from None
+        if row["characters"] != len(note.text):
+            raise InputError(
+                f"{path}, line {number}: the note {note.id} had {row['characters']} characters and has "
+                f"{len(note.text)} now: extract from the same text."
+            )
+        yield document
+
+
+def _document(row: Mapping[str, Any], note: Note) -> Document:
+    def modifier(found: Mapping[str, Any]) -> Modifier:
+        _check(found["label"] in MODIFIER_LABELS)
+        return Modifier(
+            found["label"],
+            _span(found, row["characters"]),
+            score=float(found["score"]),
+            link=float(found["link"]),
+            rule=bool(found["rule"]),
+        )
+
+    def mention(found: Mapping[str, Any]) -> Mention:
+        _check(found["label"] in MENTION_LABELS)
+        held = tuple(map(modifier, found["modifiers"]))
+        _check({one.label for one in held} <= ALLOWED_PAIRS[found["label"]])
+        return Mention(
+            found["label"],
+            _span(found, row["characters"]),
+            held,
+            score=float(found["score"]),
+            section=found["section"],
+            rule=bool(found["rule"]),
+        )
+
+    return Document(
+        note, tuple(map(mention, row["mentions"])), str(row["model"]), tuple(map(modifier, row["unlinked"]))
+    )
+
+
+def _span(found: Mapping[str, Any], characters: int) -> Span:
+    span = Span(int(found["span"]["start"]), int(found["span"]["end"]))
+    _check(0 <= span.start < span.end <= characters)
+    return span
+
+
+def _check(right: bool) -> None:
+    if not right:
+        raise ValueError
