@@ -5,7 +5,9 @@ from __future__ import annotations
 import hashlib
 import shutil
 import tempfile
+from contextlib import redirect_stderr
 from importlib.util import find_spec
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
@@ -84,7 +86,8 @@ def _smollm2() -> str:
         where = {"pretrained_model_name_or_path": str(source.parent), "gguf_file": source.name}
         AutoTokenizer.from_pretrained(**where).save_pretrained(part)
         unpacked = GgufConfig(dequantize=True)
-        model = AutoModelForCausalLM.from_pretrained(**where, dtype=torch.bfloat16, quantization_config=unpacked)
+        with redirect_stderr(StringIO()):  # a bar that no setting of transformers switches off
+            model = AutoModelForCausalLM.from_pretrained(**where, dtype=torch.bfloat16, quantization_config=unpacked)
         model.save_pretrained(part)
         try:
             part.rename(folder)

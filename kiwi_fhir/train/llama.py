@@ -96,7 +96,7 @@ def train(
         shuffle.shuffle(examples)
         # Windows differ from epoch to epoch, and so may their number: the plan keeps to that of the first.
         batches = [examples[first : first + recipe.batch] for first in range(0, len(examples), recipe.batch)]
-        total = 0.0
+        total, first = 0.0, step
         for batch in batches[step - epoch * per_epoch : per_epoch]:
             for group in optimizer.param_groups:
                 group["lr"] = recipe.learning_rate * _schedule(step, steps, recipe.warm_up)
@@ -110,8 +110,8 @@ def train(
             if time.monotonic() - saved > _SAVE_SECONDS:
                 stand.save(step, time.monotonic() - started)
                 saved = time.monotonic()
+        row = {"epoch": epoch + 1, "loss": total / max(1, step - first)}  # after a restart of what came since
         step = (epoch + 1) * per_epoch
-        row = {"epoch": epoch + 1, "loss": total / max(1, per_epoch)}
         if dev:
             row["dev_loss"] = run.loss(encode(instructions(dev, templates), tokenizer, templates))
             report("dev loss", epoch + 1, recipe.epochs, row["dev_loss"])
