@@ -27,6 +27,10 @@ from kiwi_fhir.extract.vocabulary import Vocabulary
 #: Tokens of a draft: the first one, and the bounds between which it grows when it holds and shrinks when it fails.
 DRAFT = 24
 DRAFT_LEAST, DRAFT_MOST = 8, 96
+#: Drafted tokens of all rows in a pass. A processor works on each for as long as on any other, so that many rows get
+#: short drafts; for a GPU they are next to free.
+PASS_TOKENS = {"cpu": 64, "mps": 512, "cuda": 4096}
+_SHORTEST = 4
 #: Failed drafts of a question after which lookup adds tags to them.
 LOOKUP_FROM = 1
 #: Bytes of text from which a draft is cut, for each of its tokens: more than they have on average.
@@ -99,7 +103,8 @@ class CopyDecoder:
         self._share(rows, cache)
         answers: list[tuple[Marked, ...]] = [()] * len(tasks)
         while rows:
-            drafts = [self._next(row) for row in rows]
+            longest = max(_SHORTEST, PASS_TOKENS[self._model.device.type] // len(rows))
+            drafts = [self._next(row, min(row.draft, longest)) for row in rows]
             hidden = self._feed(rows, cache, [row.waiting + draft for row, draft in zip(rows, drafts, strict=True)])
             self._choose(rows, drafts, hidden)
             going = [index for index, row in enumerate(rows) if not row.copy.is_done(row.places)]
@@ -164,11 +169,11 @@ class CopyDecoder:
             self._heads[head] = cache
         return self._heads[head]
 
-    def _next(self, row: _Row) -> list[int]:
-        """The tokens that come next if the model opens and closes nothing; at least one."""
+    def _next(self, row: _Row, size: int) -> list[int]:
+        """At most `size` tokens that come next if the model opens and closes nothing but what lookup says."""
         found: list[int] = []
         if self._draft:
-            found = self._vocabulary.split(self._guess(row))[: row.draft]
+            found = self._vocabulary.split(self._guess(row, size))[:size]
         # A draft has to be legal; where the tokenizer's own cut is not, any legal token says where the text goes on.
         places = row.places
         for index, token in enumerate(found):
@@ -178,9 +183,9 @@ class CopyDecoder:
             places = row.copy.follow(places, token)
         return found
 
-    def _guess(self, row: _Row) -> str:
+    def _guess(self, row: _Row, size: int) -> str:
         """The text that is drafted: the rest of the source, and where such drafts failed, with tags by lookup."""
-        tag, text, opened = row.copy.rest(row.places, row.draft * _TOKEN_BYTES, row.label)
+        tag, text, opened = row.copy.rest(row.places, size * _TOKEN_BYTES, row.label)
         if row.fails < LOOKUP_FROM:
             return tag + text
         lookup = self._lookups[row.labels]
