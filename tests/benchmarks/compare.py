@@ -154,7 +154,8 @@ def plot(rows, path):
         axes.errorbar(speeds, middle, yerr=bars, fmt=marker, capsize=3, label=level)
     for stats, report in rows:
         at = (stats["notes"] / stats["seconds"], report.f1("mentions", "exact"))
-        axes.annotate(stats["model"], at, xytext=(6, 6), textcoords="offset points", fontsize=8)
+        name = stats["model"].rpartition("-")[0]
+        axes.annotate(name, at, xytext=(0, 14), textcoords="offset points", fontsize=8, ha="center")
     axes.set(xscale="log", xlabel="notes/s", ylabel="exact F1 (95 % intervals over notes)", ylim=(0, 1))
     axes.margins(x=0.3)
     axes.legend(loc="lower right")
