@@ -66,5 +66,5 @@ def load_base(base: str) -> tuple[Any, Any]:
 def quiet_peft() -> Iterator[None]:
     """Without the warning that peft 0.21 raises in transformers 5 on every adapter."""
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "`is_gradient_checkpointing`", FutureWarning)
+        warnings.filterwarnings("ignore", r"`(is_gradient_checkpointing|gradient_checkpointing_enable)`", FutureWarning)
         yield

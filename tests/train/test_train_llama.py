@@ -172,6 +172,20 @@ def test_out_of_memory_halves_the_rows(base, tmp_path, monkeypatch):
         fit(base, tmp_path / "other", epochs=1)
 
 
+def test_a_large_base_computes_activations_again(base, tmp_path, monkeypatch):
+    """Gradient checkpointing saves memory and changes no step: each layer runs forward once more."""
+    from transformers.models.llama.modeling_llama import LlamaMLP
+
+    calls, forward = [], LlamaMLP.forward
+    monkeypatch.setattr(LlamaMLP, "forward", lambda self, hidden: calls.append(1) or forward(self, hidden))
+    kept = fit(base, tmp_path / "kept", epochs=1)[2]
+    once = len(calls)
+    monkeypatch.setattr("kiwi_fhir.train.llama.CHECKPOINTING_FROM", 0)
+    again = fit(base, tmp_path / "again", epochs=1)[2]
+    assert len(calls) - once > 1.5 * once
+    assert [value for _, _, value in again] == pytest.approx([value for _, _, value in kept], rel=1e-4)
+
+
 def test_a_tokenizer_that_joins_prompt_and_answer_is_refused():
     tokenizer = byte_level_tokenizer()
     with pytest.raises(ModelError, match="end templates with a line end"):
