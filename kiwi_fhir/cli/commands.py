@@ -53,7 +53,7 @@ Mappings = Annotated[
 
 ReplaceVersions = Annotated[
     bool,
-    typer.Option("--replace-versions", help="FHIR server: remove what an earlier model wrote for the same notes."),
+    typer.Option("--replace", help="FHIR server: remove what an earlier model wrote for the same notes."),
 ]
 ServerIds = Annotated[
     bool, typer.Option("--server-ids", help="FHIR server: it gives the ids, ours become identifiers.")

@@ -145,7 +145,7 @@ class Delivery:
             if page is None or not all(plan.is_about(item, self._bundle) for item in items):
                 raise KiwiError(
                     f"{self._client.base} can't search Provenance by _tag ({answer.status_code}), "
-                    "which --replace-versions needs."
+                    "which --replace needs."
                 )
             found += [item for item in items if plan.is_ours(item)]
             path = next_of(page)

@@ -163,7 +163,7 @@ def round_trip(servers, call, tmp_path, count, shard):
     assert bundles(tmp_path / "again") == bundles(tmp_path / "first")
     assert written.versions() == versions
 
-    other = run("other", "--model", another_model(tmp_path / "model"), "--replace-versions")
+    other = run("other", "--model", another_model(tmp_path / "model"), "--replace")
     newer = resources_of(bundles(tmp_path / "other"))
     kinds = {*report["resources"], *other["resources"]}
     assert first.keys() - newer.keys()  # there is something to be removed

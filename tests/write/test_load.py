@@ -166,7 +166,7 @@ def test_another_model_version_replaces(load, server, tmp_path):
     names = [f"models-{index}" for index in range(3)]
     load(run_folder(tmp_path / "1", [result(note(name), "1") for name in names]))
     second = [result(note(name, ("problem",) if name != "models-2" else ()), "2") for name in names]
-    code, said = load(run_folder(tmp_path / "2", second), "--replace-versions")
+    code, said = load(run_folder(tmp_path / "2", second), "--replace")
     assert code == 0
     assert "14 removed" in said  # 4 of each of two notes, 6 of the note in which nothing is found any more
     tags = [
