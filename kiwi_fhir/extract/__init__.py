@@ -104,7 +104,8 @@ class ModelChoice:
         """The extractor.
 
         `threads` bounds the processor threads (default: all the process may use); `device` is `cpu`, `cuda`,
-        `mps`, or for a BERT `openvino` (default: the best of the first three); `tables` replaces mapping files. Raises ModelError.
+        `mps`, or for a BERT `openvino` (default: the best of the first three); `tables` replaces mapping files.
+        Raises ModelError.
         """
         if self.is_server:
             from kiwi_fhir.extract.llama import LlamaExtractor

@@ -43,8 +43,7 @@ class OpenVinoEncoder:
         example = torch.ones((2, 8), dtype=torch.long)
         try:
             with warnings.catch_warnings():
-                warnings.simplefilter("ignore", torch.jit.TracerWarning)
-                warnings.simplefilter("ignore", FutureWarning)
+                warnings.simplefilter("ignore")  # of tracing: constants, which checks of shapes are, and its age
                 traced = torch.jit.trace(_Traced(encoder), (example, example), check_trace=False)
             front = FrontEndManager().load_by_framework("pytorch")
             decoder = TorchScriptPythonDecoder(traced)  # named, as the front end alone does not keep it alive
