@@ -77,12 +77,17 @@ def main() -> None:
         print(peak_memory()["peak_host_mib"])
         return
 
+    # First, while this process is small: a child's peak is never under its parent's size.
     rows: dict[str, dict[str, float]] = {}
+    for name in ENGINES:
+        command = [sys.executable, __file__, *sys.argv[1:], "--peak-of", name]
+        peak = float(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+        rows[name] = {"peak_mib": peak, "wall": float("inf"), "cpu": float("inf")}
     extractors: dict[str, BertExtractor] = {}
     for name in ENGINES:
         start = time.perf_counter()
         extractors[name] = load_engine(name, arguments.model, arguments.threads)
-        rows[name] = {"load_seconds": time.perf_counter() - start, "wall": float("inf"), "cpu": float("inf")}
+        rows[name]["load_seconds"] = time.perf_counter() - start
     found = {name: labels(extractor.predict(notes)) for name, extractor in extractors.items()}
     gc.collect()
     for _ in range(arguments.rounds):
@@ -95,9 +100,6 @@ def main() -> None:
     reference, *_ = found.values()
     for name, row in rows.items():
         row["same"] = len(found[name] & reference) / len(found[name] | reference)
-        command = [sys.executable, __file__, "--peak-of", name, "--notes", str(arguments.notes), "--model"]
-        command += [arguments.model, "--threads", str(arguments.threads), "--characters", str(arguments.characters)]
-        row["peak_mib"] = float(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
     if arguments.gold:
         only = frozenset(arguments.only.read_text(encoding="utf-8").split()) if arguments.only else None
         gold = list(read_folder(arguments.gold, only=only))
@@ -107,10 +109,9 @@ def main() -> None:
 
     size = sum(len(note.text) for note in notes) / len(notes)
     print(f"{len(notes)} notes of {size:.0f} characters, {arguments.threads} threads, load {load:.1f}")
+    titles = f"{'notes/s':>8} {'CPU-s/note':>11} {'times':>6} {'same':>7} {'peak MiB':>9} {'load s':>7}"
     heads = " ".join(f"{level:>9}" for level in LEVELS) if arguments.gold else ""
-    print(
-        f"{'engine':14} {'notes/s':>8} {'CPU-s/note':>11} {'times':>6} {'same':>7} {'peak MiB':>9} {'load s':>7} {heads}"
-    )
+    print(f"{'engine':14} {titles} {heads}")
     slowest = rows["torch fp32"]["cpu"]
     for name, row in rows.items():
         f1 = " ".join(f"{row[level]:9.4f}" for level in LEVELS) if arguments.gold else ""
