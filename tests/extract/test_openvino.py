@@ -99,10 +99,10 @@ def test_nothing_is_reported_to_anyone(monkeypatch):
 def test_a_missing_package_is_named(monkeypatch):
     real = builtins.__import__
 
-    def missing(name, *rest):
+    def missing(name, *rest, **more):
         if name.split(".")[0] == "openvino":
             raise ImportError(name)
-        return real(name, *rest)
+        return real(name, *rest, **more)
 
     monkeypatch.setattr(builtins, "__import__", missing)
     with pytest.raises(ModelError, match=r"pip install 'kiwi_fhir\[openvino\]'"):
