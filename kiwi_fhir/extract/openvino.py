@@ -1,11 +1,12 @@
 """OpenVINO as the engine of a BERT encoder on a processor: the same weights and windows, other kernels.
 
 It stands where JointModel has its encoder. Hidden states differ from torch's by rounding alone. Nothing is written to
-disk, and nothing is sent: `openvino.convert_model` would report its use, so the front end below it is called.
+disk, and nothing is sent: OpenVINO's telemetry stays out, and with it `openvino.convert_model`, which speaks to it.
 """
 
 from __future__ import annotations
 
+import sys
 import warnings
 from dataclasses import dataclass
 from typing import Any
@@ -34,6 +35,8 @@ class OpenVinoEncoder:
 
         Raises ModelError when OpenVINO is not installed or can't take the encoder.
         """
+        # Its own word for "not installed": importing openvino would otherwise count its use, and may report it.
+        sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
         try:
             from openvino import Core
             from openvino.frontend import FrontEndManager
