@@ -22,6 +22,7 @@ check: $(DEV_STAMP)
 
 bench: $(DEV_STAMP)
 	HF_HUB_OFFLINE=1 $(BIN)/python tests/benchmarks/model_speed.py
+	HF_HUB_OFFLINE=1 $(BIN)/python tests/benchmarks/engines.py
 	HF_HUB_OFFLINE=1 $(BIN)/python tests/benchmarks/rest_speed.py
 	HF_HUB_OFFLINE=1 $(BIN)/python tests/benchmarks/facts_to_bundle.py
 	$(BIN)/python tests/benchmarks/terminology.py

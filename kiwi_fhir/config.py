@@ -26,9 +26,10 @@ class Config:
 
     `model` is a model that ships with the program, a folder, or the URL of a server with a LLaMA; `templates`,
     `four_bit` and `unconstrained` are a LLaMA's, see extract.ModelChoice.
-    `threads` None is all processors of the process, `device` None the best there is. `mappings` is a
-    profile (`us-core`), a file of overrides, or a folder of mapping files. `shard_notes` notes of one input file make
-    one shard of the output. `max_failure_rate` is the share of notes (0 to 1) that may fail before the run does.
+    `threads` None is all processors of the process, `device` None the best there is, `openvino` the processor with
+    OpenVINO. `mappings` is a profile (`us-core`), a file of overrides, or a folder of mapping files. `shard_notes`
+    notes of one input file make one shard of the output. `max_failure_rate` is the share of notes (0 to 1) that may
+    fail before the run does.
     `terminology` is `default` (the names that the program ships), `none`, or the path of an Athena folder or of a CSV
     of names; `fuzzy` also links names with a misspelled word; with `medcat` MedCAT links, on a CSV, or on its own
     model pack, which takes `trust_pack` as a pack can run code.
@@ -75,7 +76,7 @@ class Config:
     def __post_init__(self) -> None:
         """Raise ConfigError for a value that no run can use."""
         _check(self.threads is None or self.threads > 0, "threads", "a whole number from 1")
-        _check(self.device in (None, "cpu", "cuda", "mps"), "device", "cpu, cuda or mps")
+        _check(self.device in (None, "cpu", "cuda", "mps", "openvino"), "device", "cpu, cuda, mps or openvino")
         _check(self.shard_notes > 0, "shard_notes", "a whole number from 1")
         _check(self.parallel > 0, "parallel", "a whole number from 1")
         _check(0 <= self.max_failure_rate <= 1, "max_failure_rate", "a number from 0 to 1")
@@ -99,7 +100,8 @@ class Config:
     def fingerprint(self, **versions: str) -> str:
         """A hash of all that decides what a note becomes: this config, and the versions given.
 
-        Threads, device and the failure rate change no result and do not count; nor does what says which notes are read.
+        Threads, device and the failure rate change no result, but for rounding, and do not count; nor does what says
+        which notes are read.
         """
         own = asdict(self)
         for key in (

@@ -45,7 +45,13 @@ MinScore = Annotated[
     typer.Option(min=0, max=1, help="Leave out what the model is less sure of (README).", show_default="0: nothing"),
 ]
 Threads = Annotated[int | None, typer.Option(min=1, help="Processor threads.", show_default="all")]
-Device = Annotated[str | None, typer.Option(help="cpu, cuda or mps.", show_default="the best there is")]
+Device = Annotated[
+    str | None,
+    typer.Option(
+        help="cpu, cuda or mps; openvino: the processor, with the extra of that name.",
+        show_default="the best of torch's",
+    ),
+]
 Mappings = Annotated[
     Path | None, typer.Option(help="A profile (us-core), a TOML file of overrides, or a folder of mapping files.")
 ]

@@ -103,8 +103,9 @@ class ModelChoice:
     def load(self, *, threads: int | None = None, device: str | None = None, tables: Path | None = None) -> Extractor:
         """The extractor.
 
-        `threads` bounds the processor threads (default: all the process may use); `device` is `cpu`, `cuda` or `mps`
-        (default: the best there is); `tables` replaces mapping files. Raises ModelError.
+        `threads` bounds the processor threads (default: all the process may use); `device` is `cpu`, `cuda`,
+        `mps`, or for a BERT `openvino` (default: the best of the first three); `tables` replaces mapping files.
+        Raises ModelError.
         """
         if self.is_server:
             from kiwi_fhir.extract.llama import LlamaExtractor

@@ -22,6 +22,8 @@ from kiwi_fhir.types import MENTION_LABELS, MODIFIER_LABELS, Document, Mention, 
 LINK_THRESHOLD = 0.5
 #: Padded tokens a batch: on a processor what stays in its caches, on a GPU what fills it.
 BATCH_TOKENS = {"cpu": 2048, "mps": 16_384, "cuda": 65_536}
+#: The device that is the processor, with another engine than torch.
+OPENVINO = "openvino"
 
 #: (label index, first word, last word + 1, score) of a window
 _Scored = tuple[WordSpan, float]
@@ -65,11 +67,12 @@ class BertExtractor:
     ) -> BertExtractor:
         """The extractor of a model folder, its adapter merged into the base.
 
+        `device` is one of torch's or `openvino`: the processor, with OpenVINO for the encoder.
         `dtype` is the encoder's (default: bf16 where the device computes in it, else fp32); the heads stay in fp32.
         Raises ModelError when the folder is not whole.
         """
         set_threads(threads)
-        place = choose_device(device)
+        place = choose_device("cpu" if device == OPENVINO else device)
         config = read_config(folder)
         encoder, tokenizer = load_base(str(config["base"]))
         heads = Heads(encoder.config.hidden_size)
@@ -92,8 +95,14 @@ class BertExtractor:
                 f"The model folder '{folder.name}' is damaged or does not fit its base ({type(error).__name__}): "
                 "train it again or get it whole."
             ) from error
+        encoder, dtype = encoder.eval().requires_grad_(False), dtype or best_dtype(place)
+        if device == OPENVINO:
+            from kiwi_fhir.extract.openvino import OpenVinoEncoder
+
+            encoder = OpenVinoEncoder(encoder, threads=torch.get_num_threads(), dtype=dtype)
+        else:
+            encoder.to(dtype)
         joint = JointModel(encoder, heads).eval().requires_grad_(False)
-        joint.encoder.to(dtype or best_dtype(place))
         return cls(
             joint.to(place),
             tokenizer,

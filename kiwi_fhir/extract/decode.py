@@ -6,6 +6,7 @@ that it is in, so no span starts in its middle and none changes its type.
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -31,28 +32,32 @@ def decode(logits: Tensor, mask: Tensor) -> list[list[tuple[WordSpan, float]]]:
 
 
 def _viterbi(scores: Tensor, mask: Tensor) -> Tensor:
-    """Best labels [B, W] under the constraint that label 2 + 2k follows only itself or 1 + 2k."""
-    size, words, labels = scores.shape
-    inside = torch.arange(2, labels, 2)
-    best = scores[:, 0].clone()
-    best[:, inside] = _NEVER
-    back = torch.zeros((words, size, labels), dtype=torch.long)
-    same = torch.arange(labels).expand(size, labels)
+    """Best labels [B, W] under the constraint that label 2 + 2k follows only itself or 1 + 2k.
+
+    In NumPy, word by word: on arrays this small a call of torch costs more than its arithmetic.
+    """
+    steps = scores.transpose(0, 1).numpy().copy()
+    padding = ~mask.T.numpy()
+    steps[padding] = _NEVER  # all paths leave the window by O, which costs nothing
+    steps[padding, 0] = 0.0
+    words, size, labels = steps.shape
+    best = steps
+    best[0, :, 2::2] = _NEVER
     for word in range(1, words):
-        top, origin = best.max(dim=-1, keepdim=True)
-        arrive, source = top.expand(-1, labels).clone(), origin.expand(-1, labels).clone()
-        begin, carry = best[:, inside - 1], best[:, inside]
-        arrive[:, inside] = torch.maximum(begin, carry)
-        source[:, inside] = torch.where(begin >= carry, inside - 1, inside)
-        real = mask[:, word].unsqueeze(-1)
-        best = torch.where(real, arrive + scores[:, word], best)
-        back[word] = torch.where(real, source, same)
-    path = torch.zeros((size, words), dtype=torch.long)
-    label = best.argmax(dim=-1)
-    for word in range(words - 1, -1, -1):
-        path[:, word] = label
-        label = back[word].gather(-1, label.unsqueeze(-1)).squeeze(-1)
-    return path
+        before = best[word - 1]
+        arrive = np.empty((size, labels), dtype=before.dtype)
+        arrive[:] = before.max(axis=-1, keepdims=True)
+        np.maximum(before[:, 1::2], before[:, 2::2], out=arrive[:, 2::2])
+        best[word] += arrive
+    source = np.repeat(best.argmax(axis=-1)[:, :, None], labels, axis=-1)
+    inside = np.arange(2, labels, 2)
+    source[:, :, 2::2] = np.where(best[:, :, 1::2] >= best[:, :, 2::2], inside - 1, inside)
+    path = np.empty((size, words), dtype=np.int64)
+    rows = np.arange(size)
+    path[:, -1] = label = best[-1].argmax(axis=-1)
+    for word in range(words - 1, 0, -1):
+        path[:, word - 1] = label = source[word - 1, rows, label]
+    return torch.from_numpy(path)
 
 
 def _spans(labels: list[int], scores: list[float]) -> list[tuple[WordSpan, float]]:

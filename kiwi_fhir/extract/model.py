@@ -128,7 +128,7 @@ class Heads(nn.Module):
 
 
 class JointModel(nn.Module):
-    """An encoder that transformers' AutoModel loads, and the heads."""
+    """An encoder that transformers' AutoModel loads (or what is called like one), and the heads."""
 
     def __init__(self, encoder: Any, heads: Heads) -> None:
         super().__init__()

@@ -138,7 +138,7 @@ def test_a_lenient_run_ends_well(monkeypatch, capsys, tmp_path):
         (["--source", "text", "--model", "{tmp}/empty"], "config.json"),
         (["--source", "text", "--config", "{tmp}/none.toml"], "does not exist"),
         (["--source", "text", "--mappings", "{tmp}/wrong"], "severity.toml"),
-        (["--source", "text", "--device", "abacus"], "cpu, cuda or mps"),
+        (["--source", "text", "--device", "abacus"], "cpu, cuda, mps or openvino"),
         (["--source", "text", "--recorded", "yesterday"], "recorded"),
     ],
 )
