@@ -17,7 +17,8 @@ from typing import NamedTuple
 from kiwi_fhir.extract.marking import Tags
 from kiwi_fhir.extract.vocabulary import Vocabulary
 
-_TEXT, _OPEN, _CLOSE = range(3)
+#: Kinds of places.
+TEXT, OPENING, CLOSING = range(3)
 
 
 class Opened(NamedTuple):
@@ -30,7 +31,7 @@ class Opened(NamedTuple):
 
 
 class Place(NamedTuple):
-    """Where one reading of the output stands: in the text (`kind` 0), an opening tag (1) or the closing tag (2).
+    """Where one reading of the output stands: in the text, an opening tag or the closing tag (`kind`).
 
     `position` counts bytes of the source that were copied; `tag` is what was written of the tag.
     """
@@ -72,7 +73,7 @@ class Copy:
         self.characters = {offset: index for index, offset in enumerate(offsets)}
         self._may_open, self._may_close = _borders(source, offsets)
         self._legal: dict[tuple[tuple[int, int, bool, bytes, int], ...], tuple[int, ...]] = {}
-        self.start: tuple[Place, ...] = (Place(_TEXT, 0, False, b"", None),)
+        self.start: tuple[Place, ...] = (Place(TEXT, 0, False, b"", None),)
 
     def follow(self, places: tuple[Place, ...], token: int) -> tuple[Place, ...]:
         """The places after a legal token."""
@@ -82,12 +83,12 @@ class Copy:
 
     def is_done(self, places: tuple[Place, ...]) -> bool:
         """Whether all of the text is copied, so that nothing is left to choose."""
-        return any(place.position == len(self.source) and place.kind != _OPEN for place in places)
+        return any(place.position == len(self.source) and place.kind != OPENING for place in places)
 
     def spans(self, places: tuple[Place, ...]) -> list[tuple[str, int, int]]:
         """(label, start, end) in characters of the source, of the first reading that is done; ascending."""
         end = len(self.source)
-        opened = next(place.spans for place in places if place.position == end and place.kind != _OPEN)
+        opened = next(place.spans for place in places if place.position == end and place.kind != OPENING)
         found: list[tuple[str, int, int]] = []
         while opened is not None:
             last = end if opened.end < 0 else opened.end
@@ -102,24 +103,21 @@ class Copy:
             self._legal[key] = tuple(self._search(places))
         return self._legal[key]
 
-    def rest(self, places: tuple[Place, ...], size: int, guess: str) -> tuple[str, str, str]:
+    def rest(self, places: tuple[Place, ...], size: int, guess: str) -> str:
         """What comes next if no further tag does: the rest of a tag, and `size` bytes of text at most.
 
-        The third part is what is copied already of the span that is open, empty where none is. `guess` is the label of
-        an opening tag that does not say its label yet. All are empty inside a character.
+        `guess` is the label of an opening tag that does not say its label yet. Empty inside a character.
         """
         place = places[0]
         position, tag = place.position, b""
         if position not in self.characters:
-            return "", "", ""
-        if place.kind == _CLOSE:
+            return ""
+        if place.kind == CLOSING:
             tag = self._tags.close[len(place.tag) :]
-        elif place.kind == _OPEN:
+        elif place.kind == OPENING:
             fitting = {label: tag for tag, label in self._tags.labels.items() if tag.startswith(place.tag)}
             tag = fitting.get(guess, next(iter(fitting.values())))[len(place.tag) :]
-        text = self.source[position : position + size].decode(errors="ignore")
-        opened = self.source[place.spans.start : position] if place.inside and place.spans else b""
-        return tag.decode(errors="ignore"), text, opened.decode()
+        return tag.decode(errors="ignore") + self.source[position : position + size].decode(errors="ignore")
 
     def _search(self, places: tuple[Place, ...]) -> Iterator[int]:
         vocabulary = self._vocabulary
@@ -138,14 +136,14 @@ class Copy:
     def _bytes(self, place: Place) -> Iterator[int]:
         """The bytes that may come next."""
         position = place.position
-        if place.kind == _CLOSE:
+        if place.kind == CLOSING:
             yield self._tags.close[len(place.tag)]
             return
-        if place.kind == _TEXT and position < len(self.source):
+        if place.kind == TEXT and position < len(self.source):
             yield self.source[position]
-        if place.kind == _TEXT and self._closes(place):
+        if place.kind == TEXT and self._closes(place):
             yield self._tags.close[0]
-        if place.kind == _OPEN or self._opens(place):
+        if place.kind == OPENING or self._opens(place):
             size = len(place.tag)
             for tag in self._tags.labels:
                 if len(tag) > size and tag.startswith(place.tag):
@@ -154,31 +152,31 @@ class Copy:
     def _steps(self, places: tuple[Place, ...], byte: int) -> Iterator[Place]:
         for place in places:
             position = place.position
-            if place.kind == _TEXT and position < len(self.source) and self.source[position] == byte:
+            if place.kind == TEXT and position < len(self.source) and self.source[position] == byte:
                 yield place._replace(position=position + 1)
-            if place.kind == _OPEN or (place.kind == _TEXT and self._opens(place)):
+            if place.kind == OPENING or (place.kind == TEXT and self._opens(place)):
                 yield from self._in_opening(place, place.tag + bytes((byte,)))
-            elif place.kind == _CLOSE or (place.kind == _TEXT and self._closes(place)):
+            elif place.kind == CLOSING or (place.kind == TEXT and self._closes(place)):
                 tag = place.tag + bytes((byte,))
                 if tag == self._tags.close and place.spans is not None:
                     closed = place.spans._replace(end=position)
-                    yield Place(_TEXT, position, False, b"", closed)
+                    yield Place(TEXT, position, False, b"", closed)
                 elif self._tags.close.startswith(tag):
-                    yield place._replace(kind=_CLOSE, tag=tag)
+                    yield place._replace(kind=CLOSING, tag=tag)
 
     def _in_opening(self, place: Place, tag: bytes) -> Iterator[Place]:
         label = self._tags.labels.get(tag)
         if label is not None:
             opened = Opened(place.spans, label, place.position, -1)
-            yield Place(_TEXT, place.position, True, b"", opened)
+            yield Place(TEXT, place.position, True, b"", opened)
         if tag in self._tags.beginnings and (label is None or self._goes_on(tag)):
-            yield place._replace(kind=_OPEN, tag=tag)
+            yield place._replace(kind=OPENING, tag=tag)
 
     def _goes_on(self, tag: bytes) -> bool:
         return any(other != tag and other.startswith(tag) for other in self._tags.labels)
 
     def _opens(self, place: Place) -> bool:
-        return place.kind == _TEXT and not place.inside and self._may_open[place.position]
+        return place.kind == TEXT and not place.inside and self._may_open[place.position]
 
     def _closes(self, place: Place) -> bool:
         opened = place.spans

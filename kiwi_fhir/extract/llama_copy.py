@@ -17,9 +17,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from kiwi_fhir.extract.copying import Copy, Place, Tagset
+from kiwi_fhir.extract.copying import OPENING, Copy, Place, Tagset
 from kiwi_fhir.extract.llama_cache import RaggedCache
-from kiwi_fhir.extract.lookup import Lookup
 from kiwi_fhir.extract.marking import Marked, Task
 from kiwi_fhir.extract.prompts import Templates, common_prefix
 from kiwi_fhir.extract.vocabulary import Vocabulary
@@ -31,8 +30,6 @@ DRAFT_LEAST, DRAFT_MOST = 8, 96
 #: short drafts; for a GPU they are next to free.
 PASS_TOKENS = {"cpu": 64, "mps": 512, "cuda": 4096}
 _SHORTEST = 4
-#: Failed drafts of a question after which lookup adds tags to them.
-LOOKUP_FROM = 1
 #: Bytes of text from which a draft is cut, for each of its tokens: more than they have on average.
 _TOKEN_BYTES = 8
 
@@ -66,9 +63,8 @@ class _Row:
     draft: int = DRAFT
     #: Sums of log-probabilities of the tokens that hold tags, by span.
     doubts: dict[int, float] = field(default_factory=dict)
-    labels: tuple[str, ...] = ()
+    #: That of the span before: what the next one is taken for in drafts.
     label: str = ""
-    fails: int = 0
 
 
 class CopyDecoder:
@@ -85,7 +81,6 @@ class CopyDecoder:
         self._cache_name = "cache" if "cache" in known else "past_key_values"
         self._tagsets: dict[tuple[str, ...], Tagset] = {}
         self._heads: dict[tuple[int, ...], RaggedCache] = {}
-        self._lookups: dict[tuple[str, ...], Lookup] = {}
         self.counters = Counters()
 
     def copy(self, tasks: Sequence[Task], prompts: Sequence[list[int]]) -> list[tuple[Marked, ...]]:
@@ -97,8 +92,7 @@ class CopyDecoder:
             if key not in copies:  # one search for legal tokens serves all questions about a source
                 copies[key] = Copy(task.source, self._tagset(task.labels), self._vocabulary)
             copy = copies[key]
-            self._lookups.setdefault(task.labels, Lookup(self._templates.tags))
-            rows.append(_Row(index, copy, prompt, copy.start, labels=task.labels, label=task.labels[0]))
+            rows.append(_Row(index, copy, prompt, copy.start, label=task.labels[0]))
         cache = RaggedCache(len(rows))
         self._share(rows, cache)
         answers: list[tuple[Marked, ...]] = [()] * len(tasks)
@@ -110,9 +104,7 @@ class CopyDecoder:
             going = [index for index, row in enumerate(rows) if not row.copy.is_done(row.places)]
             for row in rows:
                 if row.copy.is_done(row.places):
-                    answer = answers[row.task] = _spans(row)
-                    source = tasks[row.task].source
-                    self._lookups[row.labels].add((mark.label, source[mark.start : mark.end]) for mark in answer)
+                    answers[row.task] = _spans(row)
             if len(going) < len(rows):
                 rows = [rows[index] for index in going]
                 if rows:
@@ -170,10 +162,11 @@ class CopyDecoder:
         return self._heads[head]
 
     def _next(self, row: _Row, size: int) -> list[int]:
-        """At most `size` tokens that come next if the model opens and closes nothing but what lookup says."""
+        """At most `size` tokens that come next if the model opens and closes nothing."""
         found: list[int] = []
         if self._draft:
-            found = self._vocabulary.split(self._guess(row, size))[:size]
+            text = row.copy.rest(row.places, size * _TOKEN_BYTES, row.label)
+            found = self._vocabulary.split(text)[:size] if text else []
         # A draft has to be legal; where the tokenizer's own cut is not, any legal token says where the text goes on.
         places = row.places
         for index, token in enumerate(found):
@@ -182,21 +175,6 @@ class CopyDecoder:
                 break
             places = row.copy.follow(places, token)
         return found
-
-    def _guess(self, row: _Row, size: int) -> str:
-        """The text that is drafted: the rest of the source, and where such drafts failed, with tags by lookup."""
-        tag, text, opened = row.copy.rest(row.places, size * _TOKEN_BYTES, row.label)
-        if row.fails < LOOKUP_FROM:
-            return tag + text
-        lookup = self._lookups[row.labels]
-        place = row.places[0]
-        if place.kind == 1 or opened:
-            end = lookup.end(opened + text)
-            if end is None or end < len(opened):
-                return tag + text
-            cut = end - len(opened)
-            return tag + text[:cut] + self._templates.tags.close + lookup.mark(text[cut:])
-        return tag + lookup.mark(text)
 
     def _feed(
         self, rows: Sequence[_Row], cache: RaggedCache, tokens: Sequence[list[int]], at: Sequence[int] | None = None
@@ -268,7 +246,6 @@ class CopyDecoder:
         self.counters.written += len(written)
         row.filled += len(row.waiting) + kept
         row.waiting = written[kept:]
-        row.fails += kept < len(draft)
         if draft:
             row.draft = min(DRAFT_MOST, 2 * row.draft) if kept == len(draft) else max(DRAFT_LEAST, row.draft // 2)
 
@@ -279,7 +256,7 @@ class CopyDecoder:
             return
         spans = after.spans or here.spans
         start = spans.start if spans else after.position
-        if after.kind == 1:  # in an opening tag: the span begins where the text stands
+        if after.kind == OPENING:  # the span begins where the text stands
             start = after.position
         row.doubts[start] = row.doubts.get(start, 0.0) + math.log(max(chance, 1e-9))
         if spans and after.inside:
@@ -295,15 +272,13 @@ class CopyDecoder:
         ]
         head = self._model.lm_head
         tokens = torch.tensor([token for _, _, legal in asked for token in legal], device=head.weight.device)
-        owners = torch.repeat_interleave(torch.tensor(sizes))
-        states = states.to(head.weight.device)[owners.to(head.weight.device)]
-        logits = (states.float() * head.weight[tokens].float()).sum(-1)
+        # Only the few hundred tokens that are legal anywhere, not all of the vocabulary.
+        unique, columns = torch.unique(tokens, return_inverse=True)
+        logits = states.to(head.weight.device).float() @ head.weight[unique].float().T
         if head.bias is not None:
-            logits = logits + head.bias[tokens].float()
-        found = []
-        for part in logits.cpu().split(sizes):
-            found.append(part.softmax(0).tolist())
-        return found
+            logits = logits + head.bias[unique].float()
+        rows = torch.repeat_interleave(torch.tensor(sizes)).to(logits.device)
+        return [part.softmax(0).tolist() for part in logits[rows, columns].cpu().split(sizes)]
 
 
 def _shared(rows: Sequence[_Row], index: int, members: Sequence[int]) -> int:
