@@ -18,7 +18,8 @@ class LlamaExtractor:
     """Finds mentions and modifiers by asking a back end; see `marking` for the questions.
 
     A window without a usable answer is a failure of the document, never a wrong span; where all windows are, the note
-    has failed. The spans of a note depend on its text alone, but for the rounding of sums in batches of other shapes.
+    has failed. A mention whose modifiers get none is left out, and a failure too: it may be one that the note denies.
+    The spans of a note depend on its text alone, but for the rounding of sums in batches of other shapes.
     """
 
     def __init__(self, backend: Backend, templates: Templates, *, name: str, tables: Path | None = None) -> None:
@@ -58,12 +59,14 @@ class LlamaExtractor:
                 message = f"None of its {len(all_windows)} windows got a usable answer; the first: {first.message}"
                 failures[index] = [Failure(first.note_id, first.stage, first.error, message)]
         modifiers = self._modifiers(notes, passages, found, failures)
+        # A mention whose modifiers are not known may be denied or a relative's: it is not stated.
         return [
             Document(
                 note,
                 tuple(
                     Mention(label, span, held, score, passages[index][0].section_at(span.start))
                     for (label, span, score), held in zip(found[index], modifiers[index], strict=True)
+                    if held is not None
                 ),
                 self.model,
                 (),
@@ -84,8 +87,8 @@ class LlamaExtractor:
         passages: Sequence[tuple[Segments, list[Span], list[Span]]],
         found: Sequence[list[tuple[MentionLabel, Span, float]]],
         failures: Sequence[list[Failure]],
-    ) -> list[list[tuple[Modifier, ...]]]:
-        """The modifiers of each mention, asked for in its sentence (in all that it touches)."""
+    ) -> list[list[tuple[Modifier, ...] | None]]:
+        """The modifiers of each mention, asked for in its sentence (in all that it touches); None without an answer."""
         tasks: list[Task] = []
         places: list[tuple[int, Span]] = []
         for index, note in enumerate(notes):
@@ -99,11 +102,12 @@ class LlamaExtractor:
                 prompt = self._templates.ask_modifiers(label, text, span.start - part.start, span.end - part.start)
                 tasks.append(Task(prompt, text, self._templates.modifiers[label].classes))
                 places.append((index, part))
-        held: list[list[tuple[Modifier, ...]]] = [[] for _ in notes]
+        held: list[list[tuple[Modifier, ...] | None]] = [[] for _ in notes]
         for (index, part), answer in zip(places, self.backend.mark(tasks), strict=True):
             if isinstance(answer, Refused):
-                failures[index].append(_failure(notes[index], part, answer, "modifiers of a mention in"))
-                held[index].append(())
+                what = "modifiers of a mention, which is left out, in"
+                failures[index].append(_failure(notes[index], part, answer, what))
+                held[index].append(None)
                 continue
             held[index].append(
                 tuple(
