@@ -90,7 +90,8 @@ class CopyDecoder:
         for index, (task, prompt) in enumerate(zip(tasks, prompts, strict=True)):
             key = (task.source, task.labels)
             if key not in copies:  # one search for legal tokens serves all questions about a source
-                copies[key] = Copy(task.source, self._tagset(task.labels), self._vocabulary)
+                source = self._vocabulary.writable(task.source)
+                copies[key] = Copy(source, self._tagset(task.labels), self._vocabulary)
             copy = copies[key]
             rows.append(_Row(index, copy, prompt, copy.start, label=task.labels[0]))
         cache = RaggedCache(len(rows))

@@ -54,6 +54,17 @@ class Vocabulary:
             seen += self.pieces.get(index, b"")
         return []
 
+    def writable(self, text: str) -> str:
+        """`text` with a stand-in, one for one, for characters that no token can write.
+
+        Vocabularies of bytes lack rare ones: control characters, planes of Unicode that are not in use.
+        """
+        lacking = {mark for mark in set(text) if not self._can_write(mark.encode())}
+        return text.translate({ord(mark): "?" if mark.isprintable() else " " for mark in lacking}) if lacking else text
+
+    def _can_write(self, piece: bytes) -> bool:
+        return piece in self.ids or all(bytes((byte,)) in self.ids for byte in piece)
+
     def _bytes_of(self, token: str, table: dict[str, int]) -> bytes:
         if self._byte_level:
             return bytes(table[mark] for mark in token) if all(mark in table for mark in token) else token.encode()

@@ -167,3 +167,15 @@ def test_without_the_constraint_a_copy_is_read(llama, monkeypatch):
 
     monkeypatch.setattr(model, "generate", generate)
     assert spans(backend.mark([task])) == [[("problem", 9, 13)]]
+
+
+def test_characters_that_no_token_writes_keep_their_places():
+    """As SmolLM2 lacks some control characters, and bytes of planes that are not in use."""
+    tokenizer = byte_level_tokenizer(lacking=bytes([0x1D, 0x04, 0xF2]))
+    model, source = tiny_llama(tokenizer), "pain\x1d no \x04 cough \U000abcde \U000abcde, fever and pain"
+    task = Task(TEMPLATES.ask_mentions(source), source, TEMPLATES.mentions.classes)
+    for draft in (True, False):
+        (answer,) = LocalBackend(model, tokenizer, TEMPLATES, draft=draft).mark([task])
+        assert answer
+        words = [source[mark.start : mark.end] for mark in answer]
+        assert all(held == held.strip() != "" and held.isprintable() for held in words if held.isascii())

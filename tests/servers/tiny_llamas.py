@@ -6,6 +6,8 @@ import torch
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
+from kiwi_fhir.extract.vocabulary import _byte_characters
+
 #: What the tokenizers learn their pieces from: notes of our own, and tags that grow together with the text around them.
 WORDS = """He denies chest pain, cough and fever. She has no shortness of breath; leg swelling is mild.
 MEDICATIONS: aspirin 81 mg daily, metformin 500 mg twice a day. LABS: sodium 140, glucose 98 mg/dL (70-99).
@@ -16,12 +18,12 @@ says more about this problem: negation, uncertain, subject, condition, severity,
 """
 
 
-def byte_level_tokenizer(pieces=500):
-    """As LLaMA 3 and SmolLM2 have it."""
+def byte_level_tokenizer(pieces=500, lacking=b""):
+    """As LLaMA 3 and SmolLM2 have it; `lacking` are bytes that no token writes."""
     made = Tokenizer(models.BPE())
     made.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     made.decoder = decoders.ByteLevel()
-    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    alphabet = [mark for mark, byte in _byte_characters().items() if byte not in lacking]
     special = ["<|end|>"]
     trainer = trainers.BpeTrainer(
         vocab_size=pieces, initial_alphabet=alphabet, special_tokens=special, show_progress=False
