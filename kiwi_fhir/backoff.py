@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import ssl
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -38,6 +39,16 @@ class Backoff:
         """Sleep before the next try. Raises `error` when patience is at its end."""
         if self._wait(self.pause(error)):
             raise error
+
+
+def is_untrusted(error: BaseException) -> bool:
+    """Whether a connection failed over the server's certificate, which no further try will mend."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, ssl.SSLCertVerificationError):
+            return True
+        cause = cause.__cause__ or cause.__context__
+    return False
 
 
 def retry_after(value: str | None) -> float | None:

@@ -17,7 +17,7 @@ from typing import Any
 import httpx2
 import orjson
 
-from kiwi_fhir.backoff import Backoff, retry_after
+from kiwi_fhir.backoff import Backoff, is_untrusted, retry_after
 from kiwi_fhir.errors import KiwiError, Unavailable, UsageError
 from kiwi_fhir.fhir_auth import Access, Authorization, access_from
 
@@ -212,13 +212,10 @@ class FhirClient:
 
     def _broken(self, error: httpx2.TransportError) -> KiwiError:
         """What a failed connection means; a certificate that is not trusted does not pass."""
-        cause: BaseException | None = error
-        while cause is not None:
-            if isinstance(cause, ssl.SSLCertVerificationError):
-                return UsageError(
-                    f"The certificate of {self.base} is not trusted: name its authority in KIWI_FHIR_CA_FILE."
-                )
-            cause = cause.__cause__ or cause.__context__
+        if is_untrusted(error):
+            return UsageError(
+                f"The certificate of {self.base} is not trusted: name its authority in KIWI_FHIR_CA_FILE."
+            )
         if isinstance(error, httpx2.UnsupportedProtocol | httpx2.LocalProtocolError):
             return KiwiError(f"{self.base} can't be asked: {type(error).__name__}.")
         if isinstance(error, httpx2.ConnectError | httpx2.ConnectTimeout):

@@ -12,12 +12,11 @@ from __future__ import annotations
 
 import asyncio
 import os
-import ssl
 import time
 
 import httpx2
 
-from kiwi_fhir.backoff import Backoff, retry_after
+from kiwi_fhir.backoff import Backoff, is_untrusted, retry_after
 from kiwi_fhir.errors import KiwiError, NoteError, Unavailable, UsageError
 
 KEY = "KIWI_LLM_API_KEY"
@@ -154,11 +153,8 @@ class LlamaClient:
             raise NoteError(f"http-{status}", f"{self.base} answers {status}.")
 
     def _broken(self, error: httpx2.TransportError) -> KiwiError:
-        cause: BaseException | None = error
-        while cause is not None:
-            if isinstance(cause, ssl.SSLCertVerificationError):
-                return UsageError(f"The certificate of {self.base} is not trusted.")
-            cause = cause.__cause__ or cause.__context__
+        if is_untrusted(error):
+            return UsageError(f"The certificate of {self.base} is not trusted: have this machine trust its authority.")
         if isinstance(error, httpx2.TimeoutException) and not isinstance(error, httpx2.ConnectTimeout):
             return self._late()
         if isinstance(error, httpx2.ConnectError | httpx2.ConnectTimeout):
