@@ -296,7 +296,7 @@ def train(
     ] = None,
     four_bit: FourBit = False,
     dev: Annotated[
-        Path | None, typer.Option(help="A file with the names of CORPUS's notes that choose the epoch, one a line.")
+        Path | None, typer.Option(help="A file with names of CORPUS's notes, one a line: they choose a BERT's epoch.")
     ] = None,
     exclude: Annotated[
         Path | None, typer.Option(help="A file with the names of notes to leave out altogether.")

@@ -34,7 +34,10 @@ class Extractor(Protocol):
     model: str
 
     def predict(self, notes: Sequence[Note]) -> list[Document]:
-        """One document for each note, in the same order; the spans do not depend on how notes are grouped."""
+        """One document for each note, in the same order.
+
+        How notes are grouped changes no span, but for sums that are rounded otherwise in batches of other shapes.
+        """
         ...
 
     def count_windows(self, note: Note) -> int:
@@ -88,6 +91,8 @@ class ModelChoice:
         """
         mode = "unconstrained" if self.unconstrained else ""
         if self.is_server:
+            if self.four_bit:
+                raise ModelError("--four-bit is for a LLaMA on this machine: a server has its weights as it has them.")
             server = self._server(self.prompts())
             if not server.model:
                 server.check()

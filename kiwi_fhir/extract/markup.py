@@ -28,7 +28,7 @@ from kiwi_fhir.extract.marking import Answer, Marked, Refused, Tags, Task
 from kiwi_fhir.extract.markup_place import place
 from kiwi_fhir.extract.markup_walk import Found, NotRead, walk
 
-_ENTITY = re.compile(r"&(?:lt|gt|amp|quot|apos|nbsp|#\d{2,5}|#x[0-9a-fA-F]{2,5});")
+_ESCAPE = re.compile(r"&(?:lt|gt|amp|quot|apos|nbsp|#\d{2,5}|#x[0-9a-fA-F]{2,5});")
 _DASHES = dict.fromkeys(map(ord, "‐‑‒–—−"), "-")
 _QUOTES = dict.fromkeys(map(ord, "‘’‚`´"), "'") | dict.fromkeys(map(ord, "“”„«»"), '"')
 _ALIKE = _DASHES | _QUOTES
@@ -95,13 +95,13 @@ def _found(answer: str, task: Task, tags: Tags, source: str, repairs: list[str])
     """Spans in code points of `source`, the task's source without white space. Raises NotRead."""
     shapes = _Shapes(tags, task.labels)
     if shapes.can_mislead(answer, source):
-        return walk(answer, source, shapes.at, _entity_at)
+        return walk(answer, source, shapes.at, _escape_at)
     pieces = shapes.split(answer)
     copy, spans = _join(pieces, source)
-    if copy != source and _ENTITY.search(copy) is not None:
-        plain = [(_ENTITY.sub(lambda found: html.unescape(found[0]), piece), tag) for piece, tag in pieces]
+    if copy != source and _ESCAPE.search(copy) is not None:
+        plain = [(_ESCAPE.sub(lambda found: html.unescape(found[0]), piece), tag) for piece, tag in pieces]
         unescaped = _join(plain, source)
-        if unescaped[0] == source or _ENTITY.search(source) is None:
+        if unescaped[0] == source or _ESCAPE.search(source) is None:
             copy, spans = unescaped
             repairs.append("escapes")
     if copy != source:
@@ -199,6 +199,6 @@ def _alike(text: str) -> str:
     return "".join(low if len(low := mark.lower()) == 1 else mark for mark in text)
 
 
-def _entity_at(answer: str, start: int) -> tuple[str, str] | None:
-    found = _ENTITY.match(answer, start)
+def _escape_at(answer: str, start: int) -> tuple[str, str] | None:
+    found = _ESCAPE.match(answer, start)
     return None if found is None else (found[0], html.unescape(found[0]))

@@ -35,11 +35,11 @@ def walk(
     answer: str,
     source: str,
     tags_at: Callable[[str, int], Iterable[tuple[str, str | None]]],
-    entity_at: Callable[[str, int], tuple[str, str] | None],
+    escape_at: Callable[[str, int], tuple[str, str] | None],
 ) -> list[Found]:
     """The spans of `answer` in `source`, which is without white space. Raises NotRead.
 
-    `tags_at` gives the tags that may stand at a place (text, and label or None for the closing one), `entity_at` an
+    `tags_at` gives the tags that may stand at a place (text, and label or None for the closing one), `escape_at` an
     escaped character there (text, and the character).
     """
     ways: dict[int, dict[tuple[int, _Open], _Spans]] = {0: {(0, None): ()}}
@@ -55,14 +55,14 @@ def walk(
         if not here:
             continue
         tags = list(tags_at(answer, at))
-        entity = entity_at(answer, at) if character == "&" else None
+        escape = escape_at(answer, at) if character == "&" else None
         for (copied, opened), spans in here.items():
             if character.isspace():
                 lead(at + 1, copied, opened, spans)
             elif source.startswith(character, copied):
                 lead(at + 1, copied + 1, opened, spans)
-            if entity is not None and source.startswith(entity[1], copied):
-                lead(at + len(entity[0]), copied + 1, opened, spans)
+            if escape is not None and source.startswith(escape[1], copied):
+                lead(at + len(escape[0]), copied + 1, opened, spans)
             for text, label in tags:
                 if label is not None and opened is None:
                     lead(at + len(text), copied, (label, copied), spans)
