@@ -301,15 +301,25 @@ def train(
     exclude: Annotated[
         Path | None, typer.Option(help="A file with the names of notes to leave out altogether.")
     ] = None,
-    adapt: Annotated[
+    passages: Annotated[
+        Path | None, typer.Option(help="A second brat folder, to train on and never to measure on.")
+    ] = None,
+    texts: Annotated[
         Path | None, typer.Option(help="Texts to adapt the base to first: .jsonl(.gz) with 'text', or a folder.")
     ] = None,
-    full: Annotated[bool, typer.Option("--full", help="Train all weights instead of low-rank adapters.")] = False,
-    rank: Annotated[int | None, typer.Option(min=1, help="Rank of the adapters.", show_default="64; llama: 16")] = None,
-    epochs: Annotated[int | None, typer.Option(min=1, help="Epochs over CORPUS.", show_default="18; llama: 2")] = None,
-    adapt_epochs: Annotated[int | None, typer.Option(min=1, help="Epochs over ADAPT.", show_default="3")] = None,
+    teachers: Annotated[
+        int | None, typer.Option(min=2, help="Models that label TEXTS for the one to make.", show_default="none")
+    ] = None,
+    rank: Annotated[
+        int | None, typer.Option(min=1, help="Rank of low-rank adapters.", show_default="all weights; llama: 16")
+    ] = None,
+    epochs: Annotated[int | None, typer.Option(min=1, help="Epochs over CORPUS.", show_default="12; llama: 2")] = None,
+    adapt_epochs: Annotated[int | None, typer.Option(min=1, help="Epochs over TEXTS.", show_default="6")] = None,
+    student_epochs: Annotated[
+        int | None, typer.Option(min=1, help="Epochs of the teachers' student.", show_default="16")
+    ] = None,
     learning_rate: Annotated[
-        float | None, typer.Option(min=0, help="Peak learning rate.", show_default="1e-3; --full and llama: 2e-4")
+        float | None, typer.Option(min=0, help="Peak learning rate.", show_default="4e-4; llama: 2e-4")
     ] = None,
     dropout: Annotated[
         float | None, typer.Option(min=0, max=0.9, help="LLaMA: dropout of the adapters.", show_default="0.05")
@@ -321,9 +331,9 @@ def train(
     device: Device = None,
     debug: Debug = False,
 ) -> None:
-    """A model from a brat folder: a BERT, adapted to more text first if there is any, or a LLaMA, by LoRA.
+    """A model from a brat folder: a BERT, with more text to adapt to if there is any, or a LLaMA, by LoRA.
 
-    A LLaMA's tuning that stopped goes on where it stood when it is called again.
+    A training that stopped goes on where it stood when it is called again.
     """
     from kiwi_fhir.cli.train import train_model
 
@@ -333,17 +343,20 @@ def train(
         arch=arch.value,
         dev=dev,
         exclude=exclude,
-        adapt=adapt,
+        passages=passages,
+        texts=texts,
+        teachers=teachers,
         templates=templates,
         name=name,
         version=version,
         threads=threads,
         device=device,
         base=base,
-        rank=0 if full else rank,
+        rank=rank,
         epochs=epochs,
         adapt_epochs=adapt_epochs,
-        learning_rate=learning_rate or (2e-4 if full else None),
+        student_epochs=student_epochs,
+        learning_rate=learning_rate,
         dropout=dropout,
         seed=seed,
         four_bit=four_bit or None,

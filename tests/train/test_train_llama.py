@@ -235,8 +235,8 @@ def test_a_damaged_adapter_is_refused(base, corpus, tmp_path):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--arch", "llama", "--full"], "--full is not for --arch llama"),
-        (["--arch", "llama", "--adapt", "x.jsonl"], "--adapt is not for --arch llama"),
+        (["--arch", "llama", "--teachers", "2"], "--teachers is not for --arch llama"),
+        (["--arch", "llama", "--texts", "x.jsonl"], "--texts is not for --arch llama"),
         (["--four-bit"], "--four-bit is not for --arch bert"),
     ],
 )
