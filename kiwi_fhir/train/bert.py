@@ -6,8 +6,9 @@ import random
 import sys
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict, dataclass, replace
-from functools import partial
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from kiwi_fhir.errors import UsageError
 from kiwi_fhir.evaluate import score
 from kiwi_fhir.evaluate.counts import LEVELS, MATCHES
 from kiwi_fhir.extract.base import DEFAULT_BASE, base_sha256, load_base, quiet_peft
-from kiwi_fhir.extract.bert import BertExtractor
+from kiwi_fhir.extract.bert import BertExtractor, set_threads
 from kiwi_fhir.extract.delta import pack_delta
 from kiwi_fhir.extract.model import Heads, JointModel, collate
 from kiwi_fhir.extract.segment import segment
@@ -136,7 +137,7 @@ def train(
         pad = tokenizer.pad_token_id or 0
         soft = soften(teachers, windows, pad, device, lambda done, of: report("label", done, of, 0.0))
     last = replace(recipe, epochs=recipe.student_epochs) if soft else recipe
-    weights, fitted = _fit(last, "train", adapted, [*documents, *passages], dev, soft, device, report)
+    weights, fitted = _fit(last, adapted, [*documents, *passages], dev, soft, device, report)
     return _model(recipe, weights, device).cpu().eval(), recipe, metrics | fitted
 
 
@@ -163,7 +164,7 @@ def _adapt(
         device=device,
         report=lambda step, steps, loss: report("adapt", step, steps, loss),
     )
-    return {f"encoder.{name}": weight for name, weight in trained(encoder).items()}, metrics
+    return {f"encoder.{name}": weight.detach().cpu() for name, weight in trained(encoder).items()}, metrics
 
 
 def _teach(
@@ -175,17 +176,29 @@ def _teach(
     device: torch.device,
     report: Report,
 ) -> tuple[list[JointModel], list[Document]]:
-    """The teachers, and what each found in the fold that it did not see, in the order of `documents`."""
+    """The teachers, and what each found in the fold that it did not see, in the order of `documents`.
+
+    On a processor each core trains one at a time: twice as many threads for one model do not make it twice as fast.
+    """
     parts = folds(documents, recipe.teachers, recipe.seed)
+    own = [replace(recipe, seed=recipe.seed + number) for number in range(len(parts))]
+    missing = [number for number in range(len(parts)) if not stages.has(f"teacher {number + 1}")]
+    workers = min(len(missing), torch.get_num_threads()) if device.type == "cpu" else 1
+    with ProcessPoolExecutor(max(1, workers), get_context("spawn"), set_threads, (1,)) as pool:
+        running = {}
+        for number in missing:
+            known = [document for part in parts if part is not parts[number] for document in part]
+            job = pool.submit(_fit, own[number], start, [*known, *passages], (), (), device)
+            running[job] = f"teacher {number + 1}"
+        for done, job in enumerate(as_completed(running), 1):
+            _, metrics = stages.run(running[job], job.result)
+            report("teachers", done, len(missing), metrics["epochs"][-1]["loss"])
     teachers: list[JointModel] = []
     guesses: dict[str, Document] = {}
     _, tokenizer = load_base(recipe.base)
     for number, held_out in enumerate(parts):
-        known = [document for part in parts if part is not held_out for document in part]
-        own, name = replace(recipe, seed=recipe.seed + number), f"teacher {number + 1}"
-        fit = partial(_fit, own, name, start, [*known, *passages], (), (), device, report)
-        weights, _ = stages.run(name, fit)
-        teachers.append(_model(own, weights, device).eval())
+        weights, _ = stages.load(f"teacher {number + 1}")
+        teachers.append(_model(own[number], weights, device).eval())
         found = _extractor(teachers[-1], tokenizer, recipe, device).predict([each.note for each in held_out])
         guesses |= {each.note.id: each for each in found}
     return teachers, [guesses[document.note.id] for document in documents]
@@ -203,15 +216,15 @@ def _model(recipe: Recipe, weights: dict[str, torch.Tensor], device: torch.devic
 
 def _fit(
     recipe: Recipe,
-    name: str,
     start: dict[str, torch.Tensor],
     documents: Sequence[Document],
     dev: Sequence[Document],
     soft: Sequence[SoftExample],
     device: torch.device,
-    report: Report,
+    report: Report | None = None,
 ) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
-    """The trained weights of a model that starts from `start`, and its metrics. `name` is what `report` calls it."""
+    """The trained weights, on the CPU, of a model that starts from `start`, and its metrics."""
+    report = report or (lambda *_: None)
     _, tokenizer = load_base(recipe.base)
     model = _model(recipe, start, device)
     shuffle = random.Random(recipe.seed)
@@ -241,7 +254,7 @@ def _fit(
             schedule.step()
             step += 1
             total += loss.item()
-            report(name, min(step, steps), steps, loss.item())
+            report("train", min(step, steps), steps, loss.item())
         row = {"epoch": float(epoch), "loss": total / max(1, per_epoch)}
         history.append(row)
         if not dev:
@@ -252,7 +265,8 @@ def _fit(
             best = (_mean(row), {key: weight.detach().clone() for key, weight in learned.items()})
         elif all(_mean(past) < best[0] for past in history[-recipe.patience :]):
             break
-    return best[1] or learned, {"epochs": history, "seconds": time.monotonic() - started}
+    weights_now = {key: weight.detach().cpu() for key, weight in (best[1] or learned).items()}
+    return weights_now, {"epochs": history, "seconds": time.monotonic() - started}
 
 
 def trained(model: nn.Module) -> dict[str, torch.Tensor]:

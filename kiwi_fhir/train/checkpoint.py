@@ -12,6 +12,8 @@ from kiwi_fhir.errors import UsageError
 if TYPE_CHECKING:
     from torch import Tensor
 
+    _Stage = tuple[dict[str, Tensor], dict[str, Any]]
+
 
 class Stand:
     """Where a run stands: adapters, the optimizer's moments, the step, in one safetensors file.
@@ -73,42 +75,60 @@ class Stand:
 
 
 class Stages:
-    """Models that a run has finished on its way, a safetensors file each, in a folder; without one nothing is kept."""
+    """Models that a run has finished on its way, a safetensors file each, in a folder; without one in memory only."""
 
     def __init__(self, folder: Path | None, key: str) -> None:
         """`key` says whose run it is: all that decides what training does."""
         self._folder = folder
         self._key = key
+        self._memory: dict[str, _Stage] = {}
 
-    def run(
-        self, name: str, make: Callable[[], tuple[dict[str, Tensor], dict[str, Any]]]
-    ) -> tuple[dict[str, Tensor], dict[str, Any]]:
-        """The weights and metrics that `make` returns, or those that it returned before.
+    def has(self, name: str) -> bool:
+        """Whether the stage is done."""
+        return name in self._memory or (self._folder is not None and self._file(self._folder, name).is_file())
+
+    def run(self, name: str, make: Callable[[], _Stage]) -> _Stage:
+        """The weights (on the CPU) and metrics that `make` returns, or those that it returned before.
 
         Raises UsageError for a file that is damaged or of another run.
         """
-        from safetensors import SafetensorError, safe_open
+        if self.has(name):
+            return self.load(name)
+        weights, metrics = make()
+        if self._folder is None:
+            self._memory[name] = weights, metrics
+            return weights, metrics
         from safetensors.torch import save_file
 
-        if self._folder is None:
-            return make()
-        file = self._folder / f"{name.replace(' ', '-')}.safetensors"
-        if file.is_file():
-            try:
-                with safe_open(file, "pt") as stored:
-                    if stored.metadata()["key"] != self._key:
-                        raise _other_run(self._folder)
-                    weights = {key: stored.get_tensor(key) for key in stored.keys()}  # noqa: SIM118 (not a dict)
-                    return weights, json.loads(stored.metadata()["metrics"])
-            except (SafetensorError, KeyError, OSError, ValueError) as error:
-                raise UsageError(f"The checkpoint in {self._folder} is damaged: remove it.") from error
-        weights, metrics = make()
-        weights = {key: weight.detach().cpu().contiguous() for key, weight in weights.items()}
-        self._folder.mkdir(parents=True, exist_ok=True)
+        file = self._file(self._folder, name)
+        file.parent.mkdir(parents=True, exist_ok=True)
         part = file.with_suffix(".part")
-        save_file(weights, part, metadata={"key": self._key, "metrics": json.dumps(metrics)})
+        save_file(
+            {key: weight.contiguous() for key, weight in weights.items()},
+            part,
+            metadata={"key": self._key, "metrics": json.dumps(metrics)},
+        )
         part.replace(file)
         return weights, metrics
+
+    def load(self, name: str) -> _Stage:
+        """What a stage that is done returned. Raises UsageError for a file that is damaged or of another run."""
+        from safetensors import SafetensorError, safe_open
+
+        if self._folder is None:
+            return self._memory[name]
+        try:
+            with safe_open(self._file(self._folder, name), "pt") as stored:
+                if stored.metadata()["key"] != self._key:
+                    raise _other_run(self._folder)
+                weights = {key: stored.get_tensor(key) for key in stored.keys()}  # noqa: SIM118 (not a dict)
+                return weights, json.loads(stored.metadata()["metrics"])
+        except (SafetensorError, KeyError, OSError, ValueError) as error:
+            raise UsageError(f"The checkpoint in {self._folder} is damaged: remove it.") from error
+
+    @staticmethod
+    def _file(folder: Path, name: str) -> Path:
+        return folder / f"{name.replace(' ', '-')}.safetensors"
 
 
 def _other_run(folder: Path) -> UsageError:

@@ -200,7 +200,7 @@ def test_a_student_learns_from_teachers_that_each_left_out_a_fold(corpus, tmp_pa
     recipe = Recipe(rank=8, epochs=5, learning_rate=3e-3, batch=2, adapt_epochs=1, teachers=2, student_epochs=2)
     options = {"texts": texts, "passages": documents[8:], "checkpoint": tmp_path}
     first, _, metrics, losses = fit(documents[:8], recipe=recipe, **options)
-    assert {stage for stage, _ in losses} == {"adapt", "teacher 1", "teacher 2", "label", "train"}
+    assert {stage for stage, _ in losses} == {"adapt", "teachers", "label", "train"}
     assert 0 < metrics["cross_validation"]["mentions exact"]["f1"] <= 1
     second, _, again, losses = fit(documents[:8], recipe=recipe, **options)
     assert {stage for stage, _ in losses} == {"label", "train"}, "finished models are taken up again"
