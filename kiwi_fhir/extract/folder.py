@@ -10,13 +10,9 @@ from typing import Any
 from kiwi_fhir.errors import ModelError
 from kiwi_fhir.types import MENTION_LABELS, MODIFIER_LABELS
 
-#: The version of the model folder's layout; a folder of another one is refused.
-FORMAT = 1
+#: The version of a model folder's layout and of what its weights mean, by kind; a folder of another one is refused.
+FORMATS = {"bert": 2, "llama": 1}
 _WHOLE, _SAMPLES, _PIECE = 1 << 27, 256, 1 << 14
-
-
-#: Kinds of models; a folder that names none is a joint BERT.
-ARCHITECTURES = ("bert", "llama")
 
 
 def read_config(folder: Path) -> dict[str, Any]:
@@ -38,10 +34,13 @@ def read_config(folder: Path) -> dict[str, Any]:
     for key, kind in wanted.items():
         if not isinstance(config, dict) or not isinstance(config.get(key), kind):
             raise ModelError(f"The config.json of the model folder '{folder}' lacks the {kind.__name__} '{key}'.")
-    if config["format"] != FORMAT:
-        raise ModelError(f"The model folder '{folder}' has format {config['format']}; this program reads {FORMAT}.")
-    if config.setdefault("arch", "bert") not in ARCHITECTURES:
-        raise ModelError(f"The model folder '{folder}' is a '{config['arch']}': use {' or '.join(ARCHITECTURES)}.")
+    wanted_format = FORMATS.get(config.setdefault("arch", "bert"))
+    if wanted_format is None:
+        raise ModelError(f"The model folder '{folder}' is a '{config['arch']}': use {' or '.join(FORMATS)}.")
+    if config["format"] != wanted_format:
+        raise ModelError(
+            f"The model folder '{folder}' has format {config['format']}; this program reads {wanted_format}."
+        )
     labels = [list(MENTION_LABELS), list(MODIFIER_LABELS)]
     if [config.get("mentions"), config.get("modifiers")] != labels:
         raise ModelError(f"The model folder '{folder}' was trained on other labels than this program's.")

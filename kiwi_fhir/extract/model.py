@@ -1,6 +1,6 @@
 """The joint model: one encoder pass per window, and three heads on its hidden states.
 
-Two BIO taggers (mentions, modifiers) read the state of each word's first piece together with the word's shape; the
+Two BIO taggers (mentions, modifiers) read the mean state of each word's first and last piece with the word's shape; the
 linker scores (mention, modifier) pairs from the mean states of both spans and of the words between them, with the
 pair's type and distance. Both taggers may cover the same word, so a modifier can lie inside its mention.
 """
@@ -35,11 +35,12 @@ WordSpan = tuple[int, int, int]
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Windows as tensors: `pieces`, `mask` [B, T]; `heads`, `shapes`, `word_mask` [B, W]."""
+    """Windows as tensors: `pieces`, `mask` [B, T]; `heads`, `tails`, `shapes`, `word_mask` [B, W]."""
 
     pieces: Tensor
     mask: Tensor
     heads: Tensor
+    tails: Tensor
     shapes: Tensor
     word_mask: Tensor
 
@@ -49,6 +50,7 @@ class Batch:
             self.pieces.to(device),
             self.mask.to(device),
             self.heads.to(device),
+            self.tails.to(device),
             self.shapes.to(device),
             self.word_mask.to(device),
         )
@@ -62,15 +64,17 @@ def collate(windows: list[Window], pad: int) -> Batch:
     pieces = torch.full((size, longest), pad, dtype=torch.long)
     mask = torch.zeros((size, longest), dtype=torch.bool)
     heads = torch.zeros((size, words), dtype=torch.long)
+    tails = torch.zeros((size, words), dtype=torch.long)
     shapes = torch.zeros((size, words), dtype=torch.long)
     word_mask = torch.zeros((size, words), dtype=torch.bool)
     for row, window in enumerate(windows):
         pieces[row, : len(window.pieces)] = torch.tensor(window.pieces)
         mask[row, : len(window.pieces)] = True
         heads[row, : len(window.heads)] = torch.tensor(window.heads)
+        tails[row, : len(window.heads)] = torch.tensor(window.tails)
         shapes[row, : len(window.heads)] = torch.tensor(window.shapes)
         word_mask[row, : len(window.heads)] = True
-    return Batch(pieces, mask, heads, shapes, word_mask)
+    return Batch(pieces, mask, heads, tails, shapes, word_mask)
 
 
 class Heads(nn.Module):
@@ -95,8 +99,12 @@ class Heads(nn.Module):
 
     def words(self, hidden: Tensor, batch: Batch) -> Tensor:
         """Piece states [B, T, H] to word states [B, W, H + shape]."""
-        index = batch.heads.unsqueeze(-1).expand(-1, -1, hidden.shape[-1])
-        states = hidden.gather(1, index).to(self.mention.weight.dtype)
+
+        def states_at(pieces: Tensor) -> Tensor:
+            index = pieces.unsqueeze(-1).expand(-1, -1, hidden.shape[-1])
+            return hidden.gather(1, index).to(self.mention.weight.dtype)
+
+        states = (states_at(batch.heads) + states_at(batch.tails)) / 2
         return self.dropout(torch.cat([states, self.shape(batch.shapes)], dim=-1))
 
     def tags(self, words: Tensor) -> tuple[Tensor, Tensor]:

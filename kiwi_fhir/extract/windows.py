@@ -26,13 +26,14 @@ _CACHE_WORDS = 50_000
 class Window:
     """Words `first..first+len(heads)` of a note as encoder input.
 
-    `pieces` are token ids with the encoder's special tokens; `heads[i]` is the index of the first piece of word i,
-    `shapes[i]` indexes SHAPES (plus len(SHAPES) at a line's start), `sentences[i]` counts sentences in the window.
+    `pieces` are token ids with the encoder's special tokens; `heads[i]` and `tails[i]` are the indexes of the first
+    and the last piece of word i, `shapes[i]` indexes SHAPES (plus len(SHAPES) at a line's start), `sentences[i]` counts sentences in the window.
     """
 
     first: int
     pieces: list[int]
     heads: list[int]
+    tails: list[int]
     shapes: list[int]
     sentences: list[int]
 
@@ -68,7 +69,8 @@ class Windower:
         windows = []
         for first, last in _pack(bounds, costs, self._room):
             ids, heads, sentences = self._layout(pieces, segments.line_starts, starts, first, last)
-            windows.append(Window(first, ids, heads, shapes[first:last], sentences))
+            tails = [head + len(pieces[first + index]) - 1 for index, head in enumerate(heads)]
+            windows.append(Window(first, ids, heads, tails, shapes[first:last], sentences))
         return windows
 
     def _layout(

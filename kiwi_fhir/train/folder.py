@@ -8,14 +8,14 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from kiwi_fhir.extract.folder import FORMAT
+from kiwi_fhir.extract.folder import FORMATS
 from kiwi_fhir.types import MENTION_LABELS, MODIFIER_LABELS
 
 
 def folder_config(arch: str, base: str, window: int, name: str, version: str) -> dict[str, Any]:
     """The config.json of a new model folder; `window` counts pieces for a BERT, characters for a LLaMA."""
     return {
-        "format": FORMAT,
+        "format": FORMATS[arch],
         "arch": arch,
         "name": name,
         "version": version,
