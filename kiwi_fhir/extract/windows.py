@@ -27,7 +27,8 @@ class Window:
     """Words `first..first+len(heads)` of a note as encoder input.
 
     `pieces` are token ids with the encoder's special tokens; `heads[i]` and `tails[i]` are the indexes of the first
-    and the last piece of word i, `shapes[i]` indexes SHAPES (plus len(SHAPES) at a line's start), `sentences[i]` counts sentences in the window.
+    and the last piece of word i, `shapes[i]` indexes SHAPES (plus len(SHAPES) at a line's start), `sentences[i]`
+    counts sentences in the window.
     """
 
     first: int

@@ -66,7 +66,8 @@ def soften(
 
 def _soften(teachers: Sequence[JointModel], windows: list[Window], pad: int, device: torch.device) -> list[SoftExample]:
     batch = collate(windows, pad).to(device)
-    states = [teacher(batch) for teacher in teachers]
+    with torch.autocast(device.type, dtype=torch.bfloat16):
+        states = [teacher(batch).float() for teacher in teachers]
     tags = [teacher.heads.tags(state) for teacher, state in zip(teachers, states, strict=True)]
     mentions, modifiers = (
         torch.stack([tag[kind].float().softmax(-1) for tag in tags]).mean(0).cpu() for kind in (0, 1)
