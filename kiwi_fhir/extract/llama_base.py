@@ -33,7 +33,7 @@ def load_llama(
     from transformers.utils import logging
 
     logging.disable_progress_bar()
-    path = _smollm2() if base == SMOLLM2 else base
+    path = smollm2_folder() if base == SMOLLM2 else base
     options: dict[str, Any] = {"trust_remote_code": False, "use_safetensors": True, "dtype": dtype}
     if four_bit:
         options["quantization_config"] = _nf4(dtype)
@@ -72,7 +72,7 @@ def _gguf() -> Path:
     return Path(spec.origin).parent / _GGUF
 
 
-def _smollm2() -> str:
+def smollm2_folder() -> str:
     """The folder with its weights unpacked to bf16, made once: unpacking takes ten times as long as loading."""
     source = _gguf()
     folder = folder_for("models") / f"{SMOLLM2}-{source.stat().st_size}"

@@ -43,14 +43,16 @@ class Windower:
     """Cuts segments into windows of at most `budget` pieces (special tokens included).
 
     `tokenizer` is a fast tokenizer of transformers. A line break inside a window becomes the tokenizer's separator
-    token, where it has one: lists and headers are laid out by lines, and no BERT tokenizer shows them.
+    token, where it has one, else its piece for a line break: lists and headers are laid out by lines, and no BERT
+    tokenizer shows them. A LLaMA's word has its space in front where the text has one, as the LLaMA knows it.
     """
 
     def __init__(self, tokenizer: Any, budget: int) -> None:
-        special = tokenizer("")["input_ids"]
+        special = tokenizer("")["input_ids"] or _start(tokenizer)
         half = (len(special) + 1) // 2
         self._before, self._after = list(special[:half]), list(special[half:])
-        self._line_break: int | None = tokenizer.sep_token_id
+        self._line_break = _line_break(tokenizer)
+        self._spaces = _shows_spaces(tokenizer)
         self._room = budget - len(special)
         self._tokenizer = tokenizer
         self._cache: dict[str, tuple[int, ...]] = {}
@@ -60,7 +62,7 @@ class Windower:
         words = [text[start:end] for start, end in segments.words]
         if not words:
             return []
-        pieces = self._pieces(words)
+        pieces = self._pieces(self._spaced(text, segments) if self._spaces else words)
         shapes = list(map(_shape, words))
         for index in segments.line_starts:
             shapes[index] += len(SHAPES)
@@ -98,6 +100,15 @@ class Windower:
         ids += self._after
         return ids, heads, sentences
 
+    def _spaced(self, text: str, segments: Segments) -> list[str]:
+        """The words, one space in front of each that is not at a line's start and follows white space."""
+        return [
+            f" {text[start:end]}"
+            if start and text[start - 1].isspace() and index not in segments.line_starts
+            else text[start:end]
+            for index, (start, end) in enumerate(segments.words)
+        ]
+
     def _pieces(self, words: list[str]) -> list[tuple[int, ...]]:
         """Token ids of each word; words repeat so often that a cache halves the cost of tokenising."""
         cache = self._cache
@@ -111,6 +122,29 @@ class Windower:
             for word, ids in zip(new, encoded["input_ids"], strict=True):
                 cache[word] = tuple(ids[:MAX_WORD_PIECES]) or (unknown,)
         return [cache[word] for word in words]
+
+
+def _start(tokenizer: Any) -> list[int]:
+    """What stands in front of texts where the tokenizer puts nothing there.
+
+    A LLaMA's words look at the first piece when they look at nothing (Xiao et al. 2023, arXiv 2309.17453), so that
+    piece is better no word. Texts in its training began with that token, or were parted by the end token.
+    """
+    known = (tokenizer.bos_token_id, tokenizer.eos_token_id)
+    return [piece for piece in known if piece is not None][:1]
+
+
+def _line_break(tokenizer: Any) -> int | None:
+    if tokenizer.sep_token_id is not None:
+        return int(tokenizer.sep_token_id)
+    pieces = tokenizer("\n", add_special_tokens=False)["input_ids"]
+    return next((piece for piece in pieces[-1:] if tokenizer.decode([piece]) == "\n"), None)
+
+
+def _shows_spaces(tokenizer: Any) -> bool:
+    """Whether pieces differ by a space before them, and the tokenizer puts none there by itself."""
+    bare, spaced = (tokenizer(text, add_special_tokens=False)["input_ids"] for text in ("a", " a"))
+    return bool(bare != spaced and tokenizer.convert_ids_to_tokens(bare) == ["a"])
 
 
 def _pack(bounds: Sequence[int], costs: Sequence[int], room: int) -> Iterator[tuple[int, int]]:

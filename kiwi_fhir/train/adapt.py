@@ -3,6 +3,9 @@
 Devlin et al. 2019 (arXiv 1810.04805) with whole words: of the words that are predicted 80 % are masked, 10 % replaced
 and 10 % kept. They are a fifth of all, more than there: a small corpus gives more of its signal in each pass (Wettig et
 al. 2023, arXiv 2202.08005). The prediction head is thrown away afterwards.
+
+A LLaMA has no mask and predicts what comes next: "_" is its mask, and a piece is predicted from the state of the piece
+before it (BehnamGhader et al. 2024, arXiv 2404.05961). That teaches it to use the words after, which it never saw.
 """
 
 from __future__ import annotations
@@ -18,7 +21,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from kiwi_fhir.errors import InputError
+from kiwi_fhir.errors import InputError, UsageError
 from kiwi_fhir.extract.segment import segment
 from kiwi_fhir.extract.windows import Window, Windower, batches
 
@@ -43,6 +46,17 @@ def read_texts(path: Path) -> Iterator[str]:
             except (ValueError, KeyError, TypeError) as error:
                 raise InputError(f"{path.name}, line {number}: no JSON object with a 'text'.") from error
             yield str(text)
+
+
+class _Output(nn.Module):
+    """A LLaMA's prediction head: the encoder's own input embeddings as its output matrix."""
+
+    def __init__(self, embeddings: nn.Embedding) -> None:
+        super().__init__()
+        self._embeddings = [embeddings]  # in a list: the encoder owns it
+
+    def forward(self, hidden: Tensor) -> Tensor:
+        return nn.functional.linear(hidden, self._embeddings[0].weight.to(hidden.dtype))
 
 
 class _Head(nn.Module):
@@ -76,11 +90,16 @@ def adapt(
 
     `report(step, steps, loss)` is called after every step. Returns the mean loss of the first and last 50 steps (nats
     a masked piece), the steps and the seconds.
+
+    Raises UsageError for a LLaMA whose output matrix is another than its input embeddings: the encoder lacks it.
     """
+    to_left = tokenizer.mask_token_id is None
+    if to_left and not encoder.config.tie_word_embeddings:
+        raise UsageError("Only a LLaMA with tied embeddings can be adapted to texts: leave the texts out.")
     windower = Windower(tokenizer, WINDOW_PIECES)
     windows = [window for text in texts for window in windower.windows(text, segment(text))]
     windows = [window for window in windows if len(window.pieces) >= 16]
-    head = _Head(encoder.get_input_embeddings()).to(device)
+    head = (_Output if to_left else _Head)(encoder.get_input_embeddings()).to(device)
     trained = [weight for weight in encoder.parameters() if weight.requires_grad]
     optimizer = torch.optim.AdamW([*trained, *head.parameters()], lr=learning_rate, weight_decay=0.01, fused=True)
     plan = list(batches([len(window.pieces) for window in windows], budget=BATCH_PIECES))
@@ -99,6 +118,8 @@ def adapt(
             chosen = targets >= 0
             with torch.autocast(device.type, dtype=torch.bfloat16):
                 hidden = encoder(input_ids=pieces.to(device), attention_mask=mask.to(device)).last_hidden_state
+                if to_left:
+                    hidden = hidden.roll(1, dims=1)
                 logits = head(hidden[chosen.to(device)])
             loss = nn.functional.cross_entropy(logits.float(), targets[chosen].to(device))
             optimizer.zero_grad(set_to_none=True)
@@ -119,14 +140,17 @@ def adapt(
 
 
 def _masked(windows: list[Window], tokenizer: Any, shuffle: random.Random) -> tuple[Tensor, Tensor, Tensor]:
-    """Pieces [B, T], mask [B, T] and the pieces to predict [B, T] (-1 elsewhere)."""
+    """Pieces [B, T], mask [B, T] and the pieces to predict [B, T] (-1 elsewhere, and always at the first)."""
     longest = max(len(window.pieces) for window in windows)
-    pieces = torch.full((len(windows), longest), tokenizer.pad_token_id, dtype=torch.long)
+    pieces = torch.full((len(windows), longest), tokenizer.pad_token_id or 0, dtype=torch.long)
     mask = torch.zeros((len(windows), longest), dtype=torch.long)
     targets = torch.full((len(windows), longest), -1, dtype=torch.long)
+    blank, special = tokenizer.mask_token_id, set(tokenizer.all_special_ids)
+    if blank is None:
+        blank = tokenizer("_", add_special_tokens=False)["input_ids"][-1]
     for row, window in enumerate(windows):
         ids = list(window.pieces)
-        ends = [*window.heads[1:], len(ids) - 1]
+        ends = [*window.heads[1:], len(ids) - (ids[-1] in special)]
         count = max(1, round(MASKED_SHARE * len(window.heads)))
         for word in shuffle.sample(range(len(window.heads)), count):
             fate = shuffle.random()
@@ -135,7 +159,7 @@ def _masked(windows: list[Window], tokenizer: Any, shuffle: random.Random) -> tu
                     continue
                 targets[row, index] = window.pieces[index]
                 if fate < 0.8:
-                    ids[index] = tokenizer.mask_token_id
+                    ids[index] = blank
                 elif fate < 0.9:
                     ids[index] = shuffle.randrange(tokenizer.vocab_size)
         pieces[row, : len(ids)] = torch.tensor(ids)

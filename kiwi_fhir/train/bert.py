@@ -1,4 +1,4 @@
-"""Training of the joint BERT model: adaptation, task, and the model folder."""
+"""Training of the joint model on a BERT or a LLaMA: adaptation, task, and the model folder."""
 
 from __future__ import annotations
 
@@ -18,9 +18,10 @@ from torch import nn
 from kiwi_fhir.errors import UsageError
 from kiwi_fhir.evaluate import score
 from kiwi_fhir.evaluate.counts import LEVELS, MATCHES
-from kiwi_fhir.extract.base import DEFAULT_BASE, base_sha256, load_base, quiet_peft
+from kiwi_fhir.extract.base import DEFAULT_BASE, arch_of, base_sha256, load_base, quiet_peft
 from kiwi_fhir.extract.bert import BertExtractor, set_threads
 from kiwi_fhir.extract.delta import pack_delta
+from kiwi_fhir.extract.llama_base import SMOLLM2
 from kiwi_fhir.extract.model import Heads, JointModel, collate
 from kiwi_fhir.extract.segment import segment
 from kiwi_fhir.extract.windows import Windower, batches
@@ -47,6 +48,7 @@ class Recipe:
     texts. The defaults were chosen on folds of the training notes (model card of the default model).
     """
 
+    arch: str = "bert"
     base: str = DEFAULT_BASE
     rank: int = 0
     epochs: int = 12
@@ -73,20 +75,29 @@ def prepare(encoder: Any, rank: int) -> Any:
     if rank:
         return attach_lora(encoder, rank)
     for name, weight in encoder.named_parameters():
-        weight.requires_grad_("embeddings" not in name and "pooler" not in name)
+        weight.requires_grad_("embed" not in name and "pooler" not in name)
     return encoder
 
 
+#: The recipe of a tagger on a LLaMA, as far as a caller says nothing else.
+LLAMA_TAGGER = Recipe(arch="llama-tagger", base=SMOLLM2, rank=16, learning_rate=5e-4)
+
+
 def attach_lora(encoder: Any, rank: int) -> Any:
-    """The encoder with low-rank adapters on all its linear layers, the pooler's excepted; only these train."""
+    """The encoder with low-rank adapters on all its linear layers, the pooler's excepted; only these train.
+
+    The frozen weights of a LLaMA go to bf16: autocast would round them anew in every step.
+    """
     from peft import LoraConfig, get_peft_model
 
+    if arch_of(encoder) == LLAMA_TAGGER.arch:
+        encoder.to(torch.bfloat16)
     config = LoraConfig(
         r=rank,
         lora_alpha=rank,
         lora_dropout=0.05,
         target_modules="all-linear",
-        exclude_modules=r".*pooler.*",
+        exclude_modules=r".*pooler.*" if getattr(encoder, "pooler", None) else None,
         bias="none",
     )
     with quiet_peft():
@@ -116,11 +127,14 @@ def train(
     positions) and the metrics. The same seed on the same machine gives the same weights. Models that are done are kept
     in the folder `checkpoint`, and a run that finds its own there goes on after them.
 
-    Raises UsageError for teachers without texts, and for a checkpoint of another run.
+    Raises UsageError for teachers without texts, a base of another kind than `recipe.arch`, and a checkpoint of
+    another run.
     """
     if recipe.teachers and not texts:
         raise UsageError("Teachers need texts to label.")
     encoder, tokenizer = load_base(recipe.base)
+    if (kind := arch_of(encoder)) != recipe.arch:
+        raise UsageError(f"The base '{recipe.base}' is none for --arch {recipe.arch}: use --arch {kind}.")
     recipe = replace(recipe, window=min(recipe.window, _positions(encoder)))
     notes = [(document.note.id, len(document.mentions)) for document in (*documents, *passages)]
     stages = Stages(checkpoint, repr((replace(recipe, student_epochs=0), notes, sum(map(len, texts)))))
@@ -368,7 +382,7 @@ def save(folder: Path, model: JointModel, recipe: Recipe, metrics: dict[str, Any
     save_file(half(model.heads.state_dict()), folder / "heads.safetensors")
     for path in folder.glob("*.safetensors"):
         path.chmod(0o644)  # safetensors writes files that only their owner can read
-    config = folder_config("bert", recipe.base, recipe.window, name, version)
+    config = folder_config(recipe.arch, recipe.base, recipe.window, name, version)
     config["base_sha256"] = base_sha256(recipe.base)
     write_json(folder / "config.json", config)
     write_json(folder / "metrics.json", metrics)

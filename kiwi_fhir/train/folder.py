@@ -13,7 +13,7 @@ from kiwi_fhir.types import MENTION_LABELS, MODIFIER_LABELS
 
 
 def folder_config(arch: str, base: str, window: int, name: str, version: str) -> dict[str, Any]:
-    """The config.json of a new model folder; `window` counts pieces for a BERT, characters for a LLaMA."""
+    """The config.json of a new model folder; `window` counts pieces for a tagger, else characters."""
     return {
         "format": FORMATS[arch],
         "arch": arch,

@@ -187,7 +187,7 @@ def test_templates_that_are_wrong_are_named(tmp_path, change, message):
 
 
 def test_options_of_a_llama_are_refused_for_a_bert():
-    with pytest.raises(ModelError, match="--unconstrained is for LLaMA models: 'default' is a BERT"):
+    with pytest.raises(ModelError, match="--unconstrained is for LLaMA models that write: 'default' is a BERT"):
         ModelChoice("default", unconstrained=True).identify()
     with pytest.raises(ModelError, match="nothing else"):
         ModelChoice("http://127.0.0.1:1/v1?modle=x").identify()
