@@ -319,7 +319,7 @@ def train(
     epochs: Annotated[int | None, typer.Option(min=1, help="Epochs over CORPUS.", show_default="12; llama: 2")] = None,
     adapt_epochs: Annotated[int | None, typer.Option(min=1, help="Epochs over TEXTS.", show_default="6")] = None,
     student_epochs: Annotated[
-        int | None, typer.Option(min=1, help="Epochs of the teachers' student.", show_default="16")
+        int | None, typer.Option(min=1, help="Epochs of the teachers' student.", show_default="8")
     ] = None,
     learning_rate: Annotated[
         float | None,

@@ -283,16 +283,20 @@ def test_a_folder_reads_as_the_model_that_was_trained(trained):
     assert (merged - beside).abs().max() < 0.05 * beside.abs().max()
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_the_same_spans_at_every_batch_size(trained, dtype):
+@pytest.mark.parametrize(("dtype", "alike"), [(torch.float32, 1.0), (torch.bfloat16, 0.95)])
+def test_the_same_spans_at_every_batch_size(trained, dtype, alike):
+    """In bf16 batches of other shapes round otherwise, which now and then shifts a span that is in doubt."""
     folder, *_ = trained
-    found = [
-        BertExtractor.load(folder, device="cpu", dtype=dtype, batch_tokens=tokens).predict(NOTES)
-        for tokens in (1, 256, 100_000)
-    ]
-    assert sum(len(made.mentions) for made in found[0]) > 20
-    assert bare(found[0]) == bare(found[1]) == bare(found[2])
-    assert all(document.failures == () for document in found[0])
+    found = []
+    for tokens in (1, 256, 100_000):
+        documents = BertExtractor.load(folder, device="cpu", dtype=dtype, batch_tokens=tokens).predict(NOTES)
+        assert all(document.failures == () for document in documents)
+        found.append({(made.note.id, mention.label, mention.span) for made in documents for mention in made.mentions}
+                     | {(made.note.id, mention.span, held.label, held.span) for made in documents
+                        for mention in made.mentions for held in mention.modifiers})  # fmt: skip
+    assert len(found[0]) > 60
+    for other in found[1:]:
+        assert len(found[0] & other) >= alike * len(found[0] | other)
 
 
 def test_it_learns_what_it_was_taught(trained):

