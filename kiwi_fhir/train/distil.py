@@ -9,28 +9,28 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from copy import deepcopy
+from dataclasses import replace
+from multiprocessing import get_context
+from typing import Any
 
 import torch
-from torch import Tensor
 
+from kiwi_fhir.evaluate import score
+from kiwi_fhir.evaluate.counts import LEVELS, MATCHES, Level
+from kiwi_fhir.extract.bert import set_threads
 from kiwi_fhir.extract.decode import decode
 from kiwi_fhir.extract.model import JointModel, collate, pair_features
 from kiwi_fhir.extract.windows import Window, batches
+from kiwi_fhir.train.checkpoint import Stages
+from kiwi_fhir.train.examples import SoftExample
+from kiwi_fhir.train.joint import Recipe, Report, extractor_of, fit_model, new_model
 from kiwi_fhir.types import Document
 
+#: What is tried in addition to the logits of "no span".
+BALANCES = (0.0, 0.5, 1.0, 1.5)
 _BATCH_PIECES = 2048
-
-
-@dataclass(frozen=True, slots=True)
-class SoftExample:
-    """A window with what teachers think: probabilities of the labels by word (fp16), pairs, and how likely each is."""
-
-    window: Window
-    mentions: Tensor
-    modifiers: Tensor
-    pairs: list[list[int]]
-    linked: list[float]
 
 
 def folds(documents: Sequence[Document], count: int, seed: int) -> list[list[Document]]:
@@ -104,3 +104,73 @@ def _soften(teachers: Sequence[JointModel], windows: list[Window], pad: int, dev
         )
         first += count
     return examples
+
+
+def teach(
+    recipe: Recipe,
+    parts: Sequence[Sequence[Document]],
+    passages: Sequence[Document],
+    start: dict[str, torch.Tensor],
+    stages: Stages,
+    device: torch.device,
+    report: Report,
+) -> list[JointModel]:
+    """A teacher for each of `parts`, which learned from all the others.
+
+    On a processor each core trains one at a time: twice as many threads for one model do not make it twice as fast.
+    """
+    own = [replace(recipe, seed=recipe.seed + number) for number in range(len(parts))]
+    missing = [number for number in range(len(parts)) if not stages.has(f"teacher {number + 1}")]
+    workers = min(len(missing), torch.get_num_threads()) if device.type == "cpu" else 1
+    with ProcessPoolExecutor(max(1, workers), get_context("spawn"), set_threads, (1,)) as pool:
+        running = {}
+        for number in missing:
+            known = [document for part in parts if part is not parts[number] for document in part]
+            job = pool.submit(fit_model, own[number], start, [*known, *passages], (), (), device)
+            running[job] = f"teacher {number + 1}"
+        for done, job in enumerate(as_completed(running), 1):
+            _, metrics = stages.run(running[job], job.result)
+            report("teachers", done, len(missing), metrics["epochs"][-1]["loss"])
+    return [new_model(each, stages.load(f"teacher {number + 1}")[0], device).eval() for number, each in enumerate(own)]
+
+
+def lean(model: JointModel, balance: dict[Level, float]) -> None:
+    """Add to the taggers' logits of "no span", in place: more of it is more precision and less recall."""
+    for level, value in balance.items():
+        head = {"mentions": model.heads.mention, "modifiers": model.heads.modifier}[level]
+        head.bias.data[0] += value
+
+
+def choose_balance(
+    teachers: Sequence[JointModel],
+    parts: Sequence[Sequence[Document]],
+    tokenizer: Any,
+    recipe: Recipe,
+    device: torch.device,
+) -> tuple[dict[Level, float], dict[str, Any]]:
+    """For each tagger the step of BALANCES with the best exact F1 on folds that a teacher did not see; and the F1s.
+
+    Passages mark modifiers more thoroughly than other annotators do, and a model that learned from both finds too many.
+    """
+    gold = [document for part in parts for document in part]
+
+    def guesses(balance: dict[Level, float]) -> list[Document]:
+        found: list[Document] = []
+        for teacher, part in zip(teachers, parts, strict=True):
+            leaning = deepcopy(teacher)
+            lean(leaning, balance)
+            found += extractor_of(leaning, tokenizer, recipe, device).predict([document.note for document in part])
+        return found
+
+    best: dict[Level, float] = {}
+    for level in ("mentions", "modifiers"):
+        f1 = {value: score(gold, guesses(best | {level: value}), samples=0).f1(level, "exact") for value in BALANCES}
+        best[level] = max(f1, key=lambda value: f1[value])
+    return best, _figures(gold, guesses(best))
+
+
+def _figures(gold: Sequence[Document], guesses: Sequence[Document]) -> dict[str, Any]:
+    """F1 of each level with its 95 % interval over notes, as metrics.json keeps it."""
+    report = score(gold, guesses)
+    rows = {f"{level} {match}": report.row(level, match).f1 for level in LEVELS for match in MATCHES}
+    return {name: {"f1": value.value, "interval": value.interval} for name, value in rows.items()}

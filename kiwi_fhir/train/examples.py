@@ -7,6 +7,8 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
+from torch import Tensor
+
 from kiwi_fhir.extract.model import WordSpan, pair_features
 from kiwi_fhir.extract.segment import Segments, segment
 from kiwi_fhir.extract.windows import SHAPES, Window, Windower
@@ -22,6 +24,17 @@ class Example:
     modifiers: list[int]
     pairs: list[list[int]]
     linked: list[bool]
+
+
+@dataclass(frozen=True, slots=True)
+class SoftExample:
+    """A window with what teachers think: probabilities of the labels by word (fp16), pairs, and how likely each is."""
+
+    window: Window
+    mentions: Tensor
+    modifiers: Tensor
+    pairs: list[list[int]]
+    linked: list[float]
 
 
 def examples(documents: Iterable[Document], windower: Windower, shuffle: random.Random | None = None) -> list[Example]:

@@ -20,8 +20,8 @@ from kiwi_fhir.extract.model import collate
 from kiwi_fhir.extract.segment import segment
 from kiwi_fhir.extract.windows import Windower
 from kiwi_fhir.train.adapt import read_texts
-from kiwi_fhir.train.bert import Recipe, lean, save, train
-from kiwi_fhir.train.distil import soften
+from kiwi_fhir.train.bert import Recipe, save, train
+from kiwi_fhir.train.distil import lean, soften
 from kiwi_fhir.train.examples import examples, word_span
 from kiwi_fhir.types import Document, Mention, Modifier, Note, Span
 
