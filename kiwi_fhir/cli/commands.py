@@ -323,7 +323,11 @@ def train(
     ] = None,
     learning_rate: Annotated[
         float | None,
-        typer.Option(min=0, help="Peak learning rate.", show_default="4e-4; llama-tagger: 5e-4; llama: 2e-4"),
+        typer.Option(
+            min=0,
+            help="Peak learning rate.",
+            show_default="4e-4 (with --rank 1e-3 is better); llama-tagger: 5e-4; llama: 2e-4",
+        ),
     ] = None,
     dropout: Annotated[
         float | None, typer.Option(min=0, max=0.9, help="LLaMA: dropout of the adapters.", show_default="0.05")

@@ -50,11 +50,13 @@ def train(
     positions) and the metrics. The same seed on the same machine gives the same weights. Models that are done are kept
     in the folder `checkpoint`, and a run that finds its own there goes on after them.
 
-    Raises UsageError for teachers without texts, a base of another kind than `recipe.arch`, and a checkpoint of
-    another run.
+    Raises UsageError for teachers without texts or with too few documents, a base of another kind than `recipe.arch`,
+    and a checkpoint of another run.
     """
     if recipe.teachers and not texts:
         raise UsageError("Teachers need texts to label.")
+    if recipe.teachers > len(documents):
+        raise UsageError(f"{recipe.teachers} teachers need as many annotated notes; there are {len(documents)}.")
     encoder, tokenizer = load_base(recipe.base)
     if (kind := arch_of(encoder)) != recipe.arch:
         raise UsageError(f"The base '{recipe.base}' is none for --arch {recipe.arch}: use --arch {kind}.")

@@ -212,6 +212,8 @@ def test_a_student_learns_from_teachers_that_each_left_out_a_fold(corpus, tmp_pa
         fit(documents[:7], recipe=recipe, **options)
     with pytest.raises(UsageError, match="need texts"):
         fit(documents, recipe=recipe)
+    with pytest.raises(UsageError, match="as many annotated notes; there are 1"):
+        fit(documents[:1], recipe=recipe, texts=texts)
 
 
 def test_a_model_that_leans_to_no_span_finds_fewer():
