@@ -168,15 +168,15 @@ class _Display:
         if self._bars:
             self._bars.stop()
 
-    def report(self, stage: str, step: int, steps: int, value: float) -> None:
+    def report(self, stage: str, step: int, steps: int, value: float | None) -> None:
         """Show that `stage` has done `step` of `steps`; `value` is the loss, for `dev` the mean F1."""
-        what = "F1" if stage == "dev" else "loss"
+        told = "" if value is None else f"{'F1' if stage == 'dev' else 'loss'} {value:.4f}"
         if self._bars is None:
             if step == steps or stage.startswith("dev") or time.monotonic() - self._said > 20:
                 self._said = time.monotonic()
-                sys.stderr.write(f"kiwi-fhir: {stage} {step}/{steps}, {what} {value:.4f}\n")
+                sys.stderr.write(f"kiwi-fhir: {stage} {step}/{steps}{', ' if told else ''}{told}\n")
                 sys.stderr.flush()
             return
         if stage not in self._tasks:
             self._tasks[stage] = self._bars.add_task(stage, total=steps, loss="")
-        self._bars.update(self._tasks[stage], completed=step, loss=f"{what} {value:.4f}")
+        self._bars.update(self._tasks[stage], completed=step, loss=told)

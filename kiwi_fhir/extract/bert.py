@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from kiwi_fhir.errors import ModelError
-from kiwi_fhir.extract.base import load_base, quiet_peft
+from kiwi_fhir.extract.base import base_sha256, load_base, quiet_peft
 from kiwi_fhir.extract.decode import decode
 from kiwi_fhir.extract.delta import add_delta
 from kiwi_fhir.extract.folder import model_name, read_config
@@ -76,6 +76,12 @@ class BertExtractor:
         place = choose_device("cpu" if device == OPENVINO else device)
         config = read_config(folder)
         encoder, tokenizer = load_base(str(config["base"]))
+        known, found = config.get("base_sha256"), base_sha256(str(config["base"]))
+        if known and found and known != found:
+            raise ModelError(
+                f"The model folder '{folder.name}' was trained on other weights than '{config['base']}' has here: "
+                "get the base that it was trained on, or train it again."
+            )
         heads = Heads(encoder.config.hidden_size)
         from peft import PeftModel
         from safetensors import SafetensorError

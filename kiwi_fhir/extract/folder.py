@@ -39,7 +39,8 @@ def read_config(folder: Path) -> dict[str, Any]:
         raise ModelError(f"The model folder '{folder}' is a '{config['arch']}': use {', '.join(FORMATS)}.")
     if config["format"] != wanted_format:
         raise ModelError(
-            f"The model folder '{folder}' has format {config['format']}; this program reads {wanted_format}."
+            f"The model folder '{folder}' has format {config['format']}; this program reads {wanted_format}: "
+            "train it again, or use the release that wrote it."
         )
     labels = [list(MENTION_LABELS), list(MODIFIER_LABELS)]
     if [config.get("mentions"), config.get("modifiers")] != labels:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import sys
+import time
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -48,39 +50,49 @@ def train(
 
     Returns the model on the CPU (an adapter not yet merged), the recipe as it was followed (the window fits the base's
     positions) and the metrics. The same seed on the same machine gives the same weights. Models that are done are kept
-    in the folder `checkpoint`, and a run that finds its own there goes on after them.
+    in the folder `checkpoint`, and a run that finds its own there goes on after them. Teachers train in processes that
+    import the caller's main module: a script calls this under `if __name__ == "__main__"`.
 
     Raises UsageError for teachers without texts or with too few documents, a base of another kind than `recipe.arch`,
     and a checkpoint of another run.
     """
     if recipe.teachers and not texts:
-        raise UsageError("Teachers need texts to label.")
+        raise UsageError("Teachers need texts to label: name them with --texts.")
     if recipe.teachers > len(documents):
         raise UsageError(f"{recipe.teachers} teachers need as many annotated notes; there are {len(documents)}.")
     encoder, tokenizer = load_base(recipe.base)
     if (kind := arch_of(encoder)) != recipe.arch:
         raise UsageError(f"The base '{recipe.base}' is none for --arch {recipe.arch}: use --arch {kind}.")
     recipe = replace(recipe, window=min(recipe.window, _positions(encoder)))
-    notes = [(document.note.id, len(document.mentions)) for document in (*documents, *passages)]
-    stages = Stages(checkpoint, repr((replace(recipe, student_epochs=0), notes, sum(map(len, texts)))))
+    stages = Stages(checkpoint, _key(recipe, documents, passages, texts))
     metrics: dict[str, Any] = {"recipe": asdict(recipe), "notes": len(documents), "device": device.type}
     adapted: dict[str, torch.Tensor] = {}
     if texts and recipe.adapt_epochs:
         adapted, metrics["adaptation"] = stages.run("adapted", lambda: _adapt(recipe, texts, device, report))
     soft: list[SoftExample] = []
     if recipe.teachers:
+        started = time.monotonic()
         parts = folds(documents, recipe.teachers, recipe.seed)
         teachers = teach(recipe, parts, passages, adapted, stages, device, report)
         metrics["balance"], metrics["cross_validation"] = choose_balance(teachers, parts, tokenizer, recipe, device)
         windower = Windower(tokenizer, recipe.window)
         windows = [window for text in texts for window in windower.windows(text, segment(text))]
         pad = tokenizer.pad_token_id or 0
-        soft = soften(teachers, windows, pad, device, lambda done, of: report("label", done, of, 0.0))
+        soft = soften(teachers, windows, pad, device, lambda done, of: report("label", done, of, None))
+        metrics["teachers"] = {"seconds": time.monotonic() - started}
     last = replace(recipe, epochs=recipe.student_epochs) if soft else recipe
     weights, fitted = fit_model(last, adapted, [*documents, *passages], dev, soft, device, report)
     model = new_model(recipe, weights, device).cpu().eval()
     lean(model, metrics.get("balance", {}))
     return model, recipe, metrics | fitted
+
+
+def _key(recipe: Recipe, documents: Sequence[Document], passages: Sequence[Document], texts: Sequence[str]) -> str:
+    """Names all that decides what adaptation and teachers become."""
+    digest = hashlib.sha256()
+    for part in (replace(recipe, student_epochs=0), *documents, "passages", *passages, "texts", *texts):
+        digest.update(f"{part!r}\n".encode(errors="surrogatepass"))
+    return digest.hexdigest()
 
 
 def _positions(encoder: Any) -> int:

@@ -21,7 +21,8 @@ from kiwi_fhir.extract.windows import Windower, batches
 from kiwi_fhir.train.examples import Example, SoftExample, examples
 from kiwi_fhir.types import Document
 
-Report = Callable[[str, int, int, float], None]
+#: Stage, step, steps, loss (`dev`: F1; None: the stage has none).
+Report = Callable[[str, int, int, float | None], None]
 AnyExample = Example | SoftExample
 
 #: A student sees this part of the labelled texts in each of its epochs: they are ten times the annotated notes.

@@ -80,7 +80,8 @@ def training_of(choice):
     if choice.is_server or not path.is_file():
         return None
     metrics = json.loads(path.read_text())
-    return metrics.get("seconds", 0) + (metrics.get("adaptation") or {}).get("seconds", 0) or None
+    stages = [metrics, metrics.get("adaptation") or {}, metrics.get("teachers") or {}]
+    return sum(stage.get("seconds", 0) for stage in stages) or None
 
 
 def run(options, model):

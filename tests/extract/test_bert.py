@@ -226,6 +226,7 @@ def test_a_folder_without_config_is_named(tmp_path):
         ({"base": 7}, "lacks the str 'base'"),
         ({"mentions": ["problem"]}, "other labels"),
         ({"base": "no/such/folder"}, "can't be loaded"),
+        ({"base_sha256": 64 * "0"}, "other weights"),
     ],
 )
 def test_a_wrong_config_is_named(folder, change, message):
@@ -246,10 +247,6 @@ def test_two_models_never_share_a_name(folder, extractor):
     path = folder / "config.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {"window": 128}))
     assert load(str(folder), device="cpu").model != extractor.model
-
-
-def test_the_merged_model_has_no_adapter_left(extractor):
-    assert not any("lora" in name for name, _ in extractor._joint.named_parameters())
 
 
 def test_an_absent_device_is_named():

@@ -140,6 +140,7 @@ def test_the_command_writes_a_folder_that_extracts(corpus, tmp_path):
     assert metrics["adaptation"]["last_loss"] > 0
     assert "tiny 1.2" in (tmp_path / "model" / "README.md").read_text()
     extractor = load(str(tmp_path / "model"), device="cpu")
+    assert not any("lora" in name for name, _ in extractor._joint.named_parameters()), "the adapter is merged"
     (found,) = extractor.predict([document("n", 0).note])
     assert {mention.label for mention in found.mentions} & {"problem", "drug"}
 
@@ -209,7 +210,7 @@ def test_a_student_learns_from_teachers_that_each_left_out_a_fold(corpus, tmp_pa
     for (name, one), (_, other) in zip(first.named_parameters(), second.named_parameters(), strict=True):
         assert torch.equal(one, other), name
     with pytest.raises(UsageError, match="other settings"):
-        fit(documents[:7], recipe=recipe, **options)
+        fit(documents[:8], recipe=recipe, **options | {"texts": [*texts[:-1], texts[-1].upper()]})
     with pytest.raises(UsageError, match="need texts"):
         fit(documents, recipe=recipe)
     with pytest.raises(UsageError, match="as many annotated notes; there are 1"):
