@@ -69,7 +69,8 @@ class BertExtractor:
         """The extractor of a model folder, its adapter merged into the base.
 
         `device` is one of torch's or `openvino`: the processor, with OpenVINO for the encoder.
-        `dtype` is the encoder's (default: bf16 where the device computes in it, else fp32); the heads stay in fp32.
+        `dtype` is the encoder's (default: bf16 where the device computes in it, else fp32; with OpenVINO int8 for the
+        matrix products, too); the heads stay in fp32.
         Raises ModelError when the folder is not whole.
         """
         set_threads(threads)
@@ -102,13 +103,13 @@ class BertExtractor:
                 f"The model folder '{folder.name}' is damaged or does not fit its base ({type(error).__name__}): "
                 "train it again or get it whole."
             ) from error
-        encoder, dtype = encoder.eval().requires_grad_(False), dtype or best_dtype(place)
+        encoder, numbers = encoder.eval().requires_grad_(False), dtype or best_dtype(place)
         if device == OPENVINO:
             from kiwi_fhir.extract.openvino import OpenVinoEncoder
 
-            encoder = OpenVinoEncoder(encoder, threads=torch.get_num_threads(), dtype=dtype)
+            encoder = OpenVinoEncoder(encoder, threads=torch.get_num_threads(), dtype=numbers, int8=dtype is None)
         else:
-            encoder.to(dtype)
+            encoder.to(numbers)
         joint = JointModel(encoder, heads).eval().requires_grad_(False)
         return cls(
             joint.to(place),

@@ -30,12 +30,13 @@ from kiwi_fhir.extract.bert import BertExtractor
 from kiwi_fhir.memory import peak_memory
 from kiwi_fhir.types import Document, Note
 
-#: Name to device and the encoder's numbers; the first one is the reference.
+#: Name to device and the encoder's numbers (None: the engine's own choice); the first one is the reference.
 ENGINES = {
     "torch fp32": ("cpu", torch.float32),
     "torch bf16": ("cpu", torch.bfloat16),
     "openvino fp32": ("openvino", torch.float32),
     "openvino bf16": ("openvino", torch.bfloat16),
+    "openvino int8": ("openvino", None),
 }
 LEVELS = ("mentions", "modifiers", "links")
 

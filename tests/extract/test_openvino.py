@@ -66,6 +66,22 @@ def test_nearly_the_labels_of_torch_in_bf16(pair, notes):
 
 
 @openvino_needed
+def test_int8_products_by_default(pair, notes):
+    """Most labels are torch's, and a note's are the same alone and among others."""
+    extractor = BertExtractor.load(FOLDER, device="openvino")
+    nodes = extractor._joint.encoder._compiled.get_runtime_model().get_ops()
+    layers = [node for node in nodes if node.get_rt_info()["layerType"].astype(str) == "FullyConnected"]
+    assert [node.input(1).get_element_type().get_type_name() for node in layers] == ["i8"] * 36  # six in each layer
+    together = extractor.predict(notes)
+    assert [extractor.predict([note])[0] for note in notes] == together
+    same = total = 0
+    for one, other in zip(together, pair[0].predict(notes), strict=True):
+        same += len(labels(one) & labels(other))
+        total += len(labels(one) | labels(other))
+    assert 0.95 <= same / total < 1
+
+
+@openvino_needed
 def test_threads_may_share_it(pair, notes):
     extractor = pair[1]
     expected = extractor.predict(notes)
