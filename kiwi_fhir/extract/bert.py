@@ -12,6 +12,7 @@ import torch
 
 from kiwi_fhir.errors import ModelError
 from kiwi_fhir.extract.base import base_sha256, load_base, quiet_peft
+from kiwi_fhir.extract.calibration import IDENTITY, Line, lines_of
 from kiwi_fhir.extract.decode import decode
 from kiwi_fhir.extract.delta import add_delta
 from kiwi_fhir.extract.folder import model_name, read_config
@@ -46,7 +47,9 @@ class BertExtractor:
         device: torch.device | None = None,
         batch_tokens: int | None = None,
         tables: Path | None = None,
+        lines: tuple[Line, Line] = (IDENTITY, IDENTITY),
     ) -> None:
+        """`lines` calibrate the scores of mentions and of modifiers."""
         self.model = name
         self._joint = model
         self._windower = Windower(tokenizer, window)
@@ -54,6 +57,7 @@ class BertExtractor:
         self._device = device or torch.device("cpu")
         self._budget = batch_tokens or BATCH_TOKENS[self._device.type]
         self._tables = tables
+        self._lines = lines
 
     @classmethod
     def load(
@@ -119,6 +123,7 @@ class BertExtractor:
             device=place,
             batch_tokens=batch_tokens,
             tables=tables,
+            lines=lines_of(config),
         )
 
     def count_windows(self, note: Note) -> int:
@@ -168,8 +173,8 @@ class BertExtractor:
             batch = collate(windows, self._pad).to(self._device)
             words = self._joint(batch)
             mention_logits, modifier_logits = self._joint.heads.tags(words)
-            mentions = decode(mention_logits, batch.word_mask)
-            modifiers = decode(modifier_logits, batch.word_mask)
+            mentions = decode(mention_logits, batch.word_mask, self._lines[0])
+            modifiers = decode(modifier_logits, batch.word_mask, self._lines[1])
             rows: list[list[int]] = []
             owners: list[tuple[int, int, int]] = []
             for row, window in enumerate(windows):

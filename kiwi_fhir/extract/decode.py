@@ -10,23 +10,24 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from kiwi_fhir.extract.calibration import IDENTITY, Line, calibrated
 from kiwi_fhir.extract.model import WordSpan
 
 _NEVER = -1e9
 
 
-def decode(logits: Tensor, mask: Tensor) -> list[list[tuple[WordSpan, float]]]:
+def decode(logits: Tensor, mask: Tensor, line: Line = IDENTITY) -> list[list[tuple[WordSpan, float]]]:
     """The spans of each window with their scores.
 
     `logits` is [B, W, 1 + 2K] and `mask` [B, W], true at words. A span's score is the lowest probability of its
-    words' labels: a span is no surer than its least sure word.
+    words' labels, as a span is no surer than its least sure word, moved along `line`.
     """
     probabilities = torch.log_softmax(logits.float(), dim=-1).cpu()
     mask = mask.cpu()
     path = _viterbi(probabilities, mask)
     chosen = probabilities.gather(-1, path.unsqueeze(-1)).squeeze(-1).exp()
     return [
-        _spans(labels[: int(length)], scores)
+        [(span, calibrated(score, line)) for span, score in _spans(labels[: int(length)], scores)]
         for labels, scores, length in zip(path.tolist(), chosen.tolist(), mask.sum(1).tolist(), strict=True)
     ]
 

@@ -20,7 +20,7 @@ from kiwi_fhir.extract.segment import segment
 from kiwi_fhir.extract.windows import Windower
 from kiwi_fhir.train.adapt import adapt
 from kiwi_fhir.train.checkpoint import Stages
-from kiwi_fhir.train.distil import choose_balance, folds, lean, soften, teach
+from kiwi_fhir.train.distil import folds, lean, learn_from_folds, soften, teach
 from kiwi_fhir.train.examples import SoftExample
 from kiwi_fhir.train.folder import folder_config, plain, write_json
 from kiwi_fhir.train.joint import LLAMA_TAGGER, Recipe, Report, fit_model, mean_f1, new_model, prepare, trained
@@ -74,7 +74,7 @@ def train(
         started = time.monotonic()
         parts = folds(documents, recipe.teachers, recipe.seed)
         teachers = teach(recipe, parts, passages, adapted, stages, device, report)
-        metrics["balance"], metrics["cross_validation"] = choose_balance(teachers, parts, tokenizer, recipe, device)
+        metrics |= learn_from_folds(teachers, parts, tokenizer, recipe, device)
         windower = Windower(tokenizer, recipe.window)
         windows = [window for text in texts for window in windower.windows(text, segment(text))]
         pad = tokenizer.pad_token_id or 0
@@ -151,6 +151,8 @@ def save(folder: Path, model: JointModel, recipe: Recipe, metrics: dict[str, Any
         path.chmod(0o644)  # safetensors writes files that only their owner can read
     config = folder_config(recipe.arch, recipe.base, recipe.window, name, version)
     config["base_sha256"] = base_sha256(recipe.base)
+    if "calibration" in metrics:
+        config["calibration"] = metrics["calibration"]
     write_json(folder / "config.json", config)
     write_json(folder / "metrics.json", metrics)
     card = folder / "README.md"

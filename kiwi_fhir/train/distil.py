@@ -16,10 +16,13 @@ from multiprocessing import get_context
 from typing import Any
 
 import torch
+from torch import nn
 
 from kiwi_fhir.evaluate import score
+from kiwi_fhir.evaluate.calibration import Scored, scored_items
 from kiwi_fhir.evaluate.counts import LEVELS, MATCHES, Level
 from kiwi_fhir.extract.bert import set_threads
+from kiwi_fhir.extract.calibration import IDENTITY, Line, log_odds
 from kiwi_fhir.extract.decode import decode
 from kiwi_fhir.extract.model import JointModel, collate, pair_features
 from kiwi_fhir.extract.windows import Window, batches
@@ -141,16 +144,44 @@ def lean(model: JointModel, balance: dict[Level, float]) -> None:
         head.bias.data[0] += value
 
 
-def choose_balance(
+def fit_line(scored: Sequence[Scored]) -> Line:
+    """The line on the log-odds of scores that makes what was right of them most likely (with Platt's targets).
+
+    IDENTITY where all are right, or none: there is nothing to learn from.
+    """
+    right = torch.tensor([truth for _, truth in scored])
+    many = int(right.sum()) if scored else 0
+    few = len(scored) - many
+    if not many or not few:
+        return IDENTITY
+    wanted = torch.where(right, (many + 1) / (many + 2), 1 / (few + 2)).double()
+    odds = torch.tensor([log_odds(found) for found, _ in scored], dtype=torch.float64)
+    line = torch.tensor(IDENTITY, dtype=torch.float64, requires_grad=True)
+    optimizer = torch.optim.LBFGS([line], max_iter=100, line_search_fn="strong_wolfe")
+
+    def loss() -> torch.Tensor:
+        optimizer.zero_grad()
+        value = nn.functional.binary_cross_entropy_with_logits(line[0] * odds + line[1], wanted)
+        value.backward()
+        return value
+
+    optimizer.step(loss)
+    slope, intercept = line.tolist()
+    return slope, intercept
+
+
+def learn_from_folds(
     teachers: Sequence[JointModel],
     parts: Sequence[Sequence[Document]],
     tokenizer: Any,
     recipe: Recipe,
     device: torch.device,
-) -> tuple[dict[Level, float], dict[str, Any]]:
-    """For each tagger the step of BALANCES with the best exact F1 on folds that a teacher did not see; and the F1s.
+) -> dict[str, Any]:
+    """What the folds say that a teacher did not see, as metrics.json keeps it.
 
-    Passages mark modifiers more thoroughly than other annotators do, and a model that learned from both finds too many.
+    `balance`: for each tagger the step of BALANCES with the best exact F1. Passages mark modifiers more thoroughly than
+    other annotators do, and a model that learned from both finds too many. `calibration`: the line of each tagger's
+    scores. `cross_validation`: F1s with their intervals.
     """
     gold = [document for part in parts for document in part]
 
@@ -166,7 +197,17 @@ def choose_balance(
     for level in ("mentions", "modifiers"):
         f1 = {value: score(gold, guesses(best | {level: value}), samples=0).f1(level, "exact") for value in BALANCES}
         best[level] = max(f1, key=lambda value: f1[value])
-    return best, _figures(gold, guesses(best))
+    found = guesses(best)
+    scored: dict[Level, list[Scored]] = {level: [] for level in best}
+    for document, guess in zip(gold, found, strict=True):
+        items = scored_items(document, guess)
+        for level in best:
+            scored[level] += items[level]
+    return {
+        "balance": best,
+        "calibration": {level: fit_line(some) for level, some in scored.items()},
+        "cross_validation": _figures(gold, found),
+    }
 
 
 def _figures(gold: Sequence[Document], guesses: Sequence[Document]) -> dict[str, Any]:

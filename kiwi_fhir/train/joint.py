@@ -70,7 +70,7 @@ def prepare(encoder: Any, rank: int) -> Any:
 
 
 #: The recipe of a tagger on a LLaMA, as far as a caller says nothing else.
-LLAMA_TAGGER = Recipe(arch="llama-tagger", base=SMOLLM2, rank=16, learning_rate=5e-4)
+LLAMA_TAGGER = Recipe(arch="llama-tagger", base=SMOLLM2, rank=16, learning_rate=1.5e-3)
 
 
 def attach_lora(encoder: Any, rank: int) -> Any:
@@ -85,7 +85,6 @@ def attach_lora(encoder: Any, rank: int) -> Any:
     config = LoraConfig(
         r=rank,
         lora_alpha=rank,
-        lora_dropout=0.05,
         target_modules="all-linear",
         exclude_modules=r".*pooler.*" if getattr(encoder, "pooler", None) else None,
         bias="none",

@@ -224,6 +224,8 @@ def test_a_folder_without_config_is_named(tmp_path):
     [
         ({"format": 99}, "format 99"),
         ({"base": 7}, "lacks the str 'base'"),
+        ({"calibration": {"mentions": [1]}}, "not two numbers a level"),
+        ({"calibration": "no"}, "not two numbers a level"),
         ({"mentions": ["problem"]}, "other labels"),
         ({"base": "no/such/folder"}, "can't be loaded"),
         ({"base_sha256": 64 * "0"}, "other weights"),

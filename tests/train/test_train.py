@@ -2,6 +2,7 @@
 
 import json
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -12,16 +13,18 @@ from typer.testing import CliRunner
 from kiwi_fhir.brat import format_ann, read_folder
 from kiwi_fhir.cli.commands import app
 from kiwi_fhir.errors import InputError, UsageError
+from kiwi_fhir.evaluate.calibration import reliability
 from kiwi_fhir.extract import load
 from kiwi_fhir.extract.base import load_base
 from kiwi_fhir.extract.bert import BertExtractor
+from kiwi_fhir.extract.calibration import IDENTITY, calibrated
 from kiwi_fhir.extract.delta import add_delta
 from kiwi_fhir.extract.model import collate
 from kiwi_fhir.extract.segment import segment
 from kiwi_fhir.extract.windows import Windower
 from kiwi_fhir.train.adapt import read_texts
 from kiwi_fhir.train.bert import Recipe, save, train
-from kiwi_fhir.train.distil import lean, soften
+from kiwi_fhir.train.distil import fit_line, lean, soften
 from kiwi_fhir.train.examples import examples, word_span
 from kiwi_fhir.types import Document, Mention, Modifier, Note, Span
 
@@ -203,7 +206,7 @@ def test_a_student_learns_from_teachers_that_each_left_out_a_fold(corpus, tmp_pa
     first, _, metrics, losses = fit(documents[:8], recipe=recipe, **options)
     assert {stage for stage, _ in losses} == {"adapt", "teachers", "label", "train"}
     assert 0 < metrics["cross_validation"]["mentions exact"]["f1"] <= 1
-    assert metrics["balance"].keys() == {"mentions", "modifiers"}
+    assert metrics["balance"].keys() == metrics["calibration"].keys() == {"mentions", "modifiers"}
     second, _, again, losses = fit(documents[:8], recipe=recipe, **options)
     assert {stage for stage, _ in losses} == {"label", "train"}, "finished models are taken up again"
     assert again["cross_validation"] == metrics["cross_validation"]
@@ -215,6 +218,45 @@ def test_a_student_learns_from_teachers_that_each_left_out_a_fold(corpus, tmp_pa
         fit(documents, recipe=recipe)
     with pytest.raises(UsageError, match="as many annotated notes; there are 1"):
         fit(documents[:1], recipe=recipe, texts=texts)
+
+
+def test_scores_of_a_saved_model_are_moved_along_its_lines(tmp_path):
+    made = [document(f"n{index}", index) for index in range(4)]
+    model, recipe, metrics, _ = fit(made, recipe=Recipe(rank=4, epochs=4, learning_rate=3e-3))
+    notes = [each.note for each in made]
+    lines = {"mentions": [0.5, -1.0], "modifiers": [1.0, 0.0]}
+    for folder, more in ((tmp_path / "plain", {}), (tmp_path / "lines", {"calibration": lines})):
+        save(folder, model, recipe, metrics | more, name="m", version="1")
+    plain, moved = (
+        BertExtractor.load(tmp_path / name, device="cpu", dtype=torch.float32).predict(notes)
+        for name in ("plain", "lines")
+    )
+    pairs = [
+        pair for one, other in zip(plain, moved, strict=True) for pair in zip(one.mentions, other.mentions, strict=True)
+    ]
+    assert pairs
+    for one, other in pairs:
+        assert other.score == pytest.approx(calibrated(one.score, (0.5, -1.0)), abs=1e-3)
+        assert other.score < one.score
+        assert other.modifiers == one.modifiers
+
+
+def test_a_line_makes_scores_hold():
+    """Scores that are too sure by a known line, and what was right by its own chance: the line is found again."""
+    random = np.random.default_rng(1)
+    true = random.uniform(0.05, 0.95, 20_000)
+    odds = np.log(true / (1 - true))
+    scored = list(zip(1 / (1 + np.exp(-(2 * odds + 1))), random.random(len(true)) < true, strict=True))
+    slope, intercept = fit_line(scored)
+    assert slope == pytest.approx(0.5, abs=0.03)
+    assert intercept == pytest.approx(-0.5, abs=0.05)
+    before, after = reliability(scored), reliability([(calibrated(s, (slope, intercept)), r) for s, r in scored])
+    assert before.error > 0.1
+    assert after.error < 0.02
+    assert fit_line([(0.7, True)] * 9) == fit_line([]) == IDENTITY
+    extreme = fit_line([(0.0, False), (1.0, True), (0.0, True), (1.0, True)] * 50)
+    assert calibrated(0.0, extreme) == pytest.approx(0.5, abs=0.02)
+    assert calibrated(1.0, extreme) > 0.98
 
 
 def test_a_model_that_leans_to_no_span_finds_fewer():

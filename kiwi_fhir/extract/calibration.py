@@ -1,0 +1,40 @@
+"""Scores that hold: a span's probability moved along a line on its log-odds, as training fitted it (Platt 1999)."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from kiwi_fhir.errors import ModelError
+
+#: Slope and intercept on the log-odds of a score.
+Line = tuple[float, float]
+IDENTITY: Line = (1.0, 0.0)
+_LEAST = 1e-4  # a probability's distance from 0 and 1, so that its log-odds are finite
+
+
+def log_odds(score: float) -> float:
+    """The natural logarithm of a probability's odds; the probability is kept 1e-4 from 0 and 1."""
+    kept = min(max(score, _LEAST), 1 - _LEAST)
+    return math.log(kept / (1 - kept))
+
+
+def calibrated(score: float, line: Line) -> float:
+    """How often spans with such a score (0 to 1) are right, as `line` has it."""
+    if line == IDENTITY:
+        return score
+    slope, intercept = line
+    return 1 / (1 + math.exp(-slope * log_odds(score) - intercept))
+
+
+def lines_of(config: dict[str, Any]) -> tuple[Line, Line]:
+    """The lines of the mentions' and the modifiers' scores in a tagger's config.json; IDENTITY where it has none.
+
+    Raises ModelError for something else than two numbers each.
+    """
+    try:
+        found = config.get("calibration", {})
+        (a, b), (c, d) = (found.get(level, IDENTITY) for level in ("mentions", "modifiers"))
+        return (float(a), float(b)), (float(c), float(d))
+    except (AttributeError, TypeError, ValueError) as error:
+        raise ModelError("A model folder's config.json has a 'calibration' that is not two numbers a level.") from error
