@@ -54,6 +54,9 @@ def train_model(
     given = {**recipe, "passages": passages, "texts": texts, "templates": templates}
     if wrong := next((option for option in others if given.get(option) not in (None, False)), None):
         raise UsageError(f"--{wrong.replace('_', '-')} is not for --arch {arch}.")
+    for option, wanted in (("adapt_epochs", "texts"), ("student_epochs", "teachers")):
+        if given[option] is not None and given[wanted] is None:
+            raise UsageError(f"--{option.replace('_', '-')} needs --{wanted}.")
     settings = {key: value for key, value in recipe.items() if value is not None}
     chosen = [documents[name_] for name_ in dev_notes]
 

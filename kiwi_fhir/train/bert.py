@@ -54,7 +54,7 @@ def train(
     import the caller's main module: a script calls this under `if __name__ == "__main__"`.
 
     Raises UsageError for teachers without texts or with too few documents, a base of another kind than `recipe.arch`,
-    and a checkpoint of another run.
+    and a checkpoint of another run; KiwiError when the system ends a teacher's process.
     """
     if recipe.teachers and not texts:
         raise UsageError("Teachers need texts to label: name them with --texts.")

@@ -10,6 +10,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
 from copy import deepcopy
 from dataclasses import replace
 from multiprocessing import get_context
@@ -18,6 +19,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from kiwi_fhir.errors import KiwiError
 from kiwi_fhir.evaluate import score
 from kiwi_fhir.evaluate.calibration import Scored, scored_items
 from kiwi_fhir.evaluate.counts import LEVELS, MATCHES, Level
@@ -121,6 +123,7 @@ def teach(
     """A teacher for each of `parts`, which learned from all the others.
 
     On a processor each core trains one at a time: twice as many threads for one model do not make it twice as fast.
+    Raises KiwiError when the system ends one of their processes.
     """
     own = [replace(recipe, seed=recipe.seed + number) for number in range(len(parts))]
     missing = [number for number in range(len(parts)) if not stages.has(f"teacher {number + 1}")]
@@ -131,9 +134,15 @@ def teach(
             known = [document for part in parts if part is not parts[number] for document in part]
             job = pool.submit(fit_model, own[number], start, [*known, *passages], (), (), device)
             running[job] = f"teacher {number + 1}"
-        for done, job in enumerate(as_completed(running), 1):
-            _, metrics = stages.run(running[job], job.result)
-            report("teachers", done, len(missing), metrics["epochs"][-1]["loss"])
+        try:
+            for done, job in enumerate(as_completed(running), 1):
+                _, metrics = stages.run(running[job], job.result)
+                report("teachers", done, len(missing), metrics["epochs"][-1]["loss"])
+        except BrokenProcessPool as error:
+            raise KiwiError(
+                "A teacher's process was ended from outside, most likely for want of memory: the same call goes on "
+                "after the teachers that are done; with --threads 1 they train one after the other."
+            ) from error
     return [new_model(each, stages.load(f"teacher {number + 1}")[0], device).eval() for number, each in enumerate(own)]
 
 

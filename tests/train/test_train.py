@@ -1,6 +1,7 @@
 """Training for real, on a corpus of our own that is small enough for seconds."""
 
 import json
+import os
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ from typer.testing import CliRunner
 
 from kiwi_fhir.brat import format_ann, read_folder
 from kiwi_fhir.cli.commands import app
-from kiwi_fhir.errors import InputError, UsageError
+from kiwi_fhir.errors import InputError, KiwiError, UsageError
 from kiwi_fhir.evaluate.calibration import reliability
 from kiwi_fhir.extract import load
 from kiwi_fhir.extract.base import load_base
@@ -24,7 +25,8 @@ from kiwi_fhir.extract.segment import segment
 from kiwi_fhir.extract.windows import Windower
 from kiwi_fhir.train.adapt import read_texts
 from kiwi_fhir.train.bert import Recipe, save, train
-from kiwi_fhir.train.distil import fit_line, lean, soften
+from kiwi_fhir.train.checkpoint import Stages
+from kiwi_fhir.train.distil import fit_line, lean, soften, teach
 from kiwi_fhir.train.examples import examples, word_span
 from kiwi_fhir.types import Document, Mention, Modifier, Note, Span
 
@@ -218,6 +220,18 @@ def test_a_student_learns_from_teachers_that_each_left_out_a_fold(corpus, tmp_pa
         fit(documents, recipe=recipe)
     with pytest.raises(UsageError, match="as many annotated notes; there are 1"):
         fit(documents[:1], recipe=recipe, texts=texts)
+
+
+class Ends:
+    """Ends the process that unpickles it, as the system does for want of memory."""
+
+    def __reduce__(self):
+        return os._exit, (9,)
+
+
+def test_a_teacher_whose_process_is_ended_is_told_of():
+    with pytest.raises(KiwiError, match="was ended from outside"):
+        teach(Recipe(), [[document("n", 0)], [Ends()]], (), {}, Stages(None, ""), torch.device("cpu"), print)
 
 
 def test_scores_of_a_saved_model_are_moved_along_its_lines(tmp_path):
