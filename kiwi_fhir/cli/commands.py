@@ -313,6 +313,9 @@ def train(
     teachers: Annotated[
         int | None, typer.Option(min=2, help="Models that label TEXTS for the one to make.", show_default="none")
     ] = None,
+    teacher_model: Annotated[
+        str | None, typer.Option(help="A tagger that labels TEXTS beside the teachers.", show_default="none")
+    ] = None,
     rank: Annotated[
         int | None, typer.Option(min=1, help="Rank of low-rank adapters.", show_default="all weights; a LLaMA: 16")
     ] = None,
@@ -326,7 +329,7 @@ def train(
         typer.Option(
             min=0,
             help="Peak learning rate.",
-            show_default="4e-4 (with --rank 1e-3 is better); llama-tagger: 5e-4; llama: 2e-4",
+            show_default="4e-4 (with --rank 1e-3 is better); llama-tagger: 1.5e-3; llama: 2e-4",
         ),
     ] = None,
     dropout: Annotated[
@@ -354,6 +357,7 @@ def train(
         passages=passages,
         texts=texts,
         teachers=teachers,
+        teacher_model=teacher_model,
         templates=templates,
         name=name,
         version=version,

@@ -26,6 +26,7 @@ def train_model(
     exclude: Path | None,
     passages: Path | None,
     texts: Path | None,
+    teacher_model: str | None,
     templates: Path | None,
     name: str,
     version: str,
@@ -47,14 +48,15 @@ def train_model(
     if not training:
         raise UsageError(f"The corpus '{corpus}' holds no notes to train on.")
     others = {
-        "llama": ("passages", "texts", "adapt_epochs", "teachers", "student_epochs"),
+        "llama": ("passages", "texts", "adapt_epochs", "teachers", "teacher_model", "student_epochs"),
         "llama-tagger": ("templates", "four_bit", "dropout"),
         "bert": ("templates", "four_bit", "dropout"),
     }[arch]
-    given = {**recipe, "passages": passages, "texts": texts, "templates": templates}
+    given = {**recipe, "passages": passages, "texts": texts, "templates": templates, "teacher_model": teacher_model}
     if wrong := next((option for option in others if given.get(option) not in (None, False)), None):
         raise UsageError(f"--{wrong.replace('_', '-')} is not for --arch {arch}.")
-    for option, wanted in (("adapt_epochs", "texts"), ("student_epochs", "teachers")):
+    needs = {"adapt_epochs": "texts", "teachers": "texts", "student_epochs": "teachers", "teacher_model": "teachers"}
+    for option, wanted in needs.items():
         if given[option] is not None and given[wanted] is None:
             raise UsageError(f"--{option.replace('_', '-')} needs --{wanted}.")
     settings = {key: value for key, value in recipe.items() if value is not None}
@@ -69,7 +71,8 @@ def train_model(
             _train_llama(training, chosen, output, settings, templates, name, version, where, display)
         else:
             more = list(read_folder(passages)) if passages else []
-            _train_bert(training, chosen, more, output, arch, settings, texts, name, version, where, display)
+            tagger = _tagger(teacher_model, threads, device) if teacher_model else None
+            _train_bert(training, chosen, more, output, arch, settings, texts, tagger, name, version, where, display)
     sys.stderr.write(f"kiwi-fhir: model written to {output}.\n")
 
 
@@ -81,6 +84,7 @@ def _train_bert(
     arch: str,
     settings: dict[str, Any],
     texts: Path | None,
+    teacher_model: Any,
     name: str,
     version: str,
     device: Any,
@@ -97,12 +101,24 @@ def _train_bert(
         replace(LLAMA_TAGGER if arch == LLAMA_TAGGER.arch else Recipe(), **settings),
         texts=list(read_texts(texts)) if texts else (),
         passages=passages,
+        teacher_model=teacher_model,
         checkpoint=checkpoint,
         device=device,
         report=display.report,
     )
     save(output, model, followed, metrics, name=name, version=version)
     shutil.rmtree(checkpoint, ignore_errors=True)
+
+
+def _tagger(model: str, threads: int | None, device: str | None) -> Any:
+    """The extractor of a tagger as ModelChoice names it. Raises UsageError for a model that writes."""
+    from kiwi_fhir.extract import ModelChoice
+    from kiwi_fhir.extract.bert import BertExtractor
+
+    found = ModelChoice(model).load(threads=threads, device=device)
+    if not isinstance(found, BertExtractor):
+        raise UsageError(f"--teacher-model takes a tagger; '{model}' writes.")
+    return found
 
 
 def _train_llama(

@@ -20,9 +20,12 @@ from kiwi_fhir.types import Document, Failure, Note
 if TYPE_CHECKING:
     from kiwi_fhir.extract.llama_server import LlamaServer
 
-#: The names of the models that ship in the package: a joint BERT, and adapters for a LLaMA of 135 M weights.
+#: The names of the models that ship in the package: a joint BERT, and adapters that make a LLaMA of 135 M weights a
+#: writer, or a tagger that reads both ways.
 DEFAULT_MODEL = "default"
 SMALL_LLAMA = "smollm2"
+SMALL_TAGGER = "smollm2-tagger"
+_PACKAGED = {DEFAULT_MODEL: "default", SMALL_LLAMA: "smollm2", SMALL_TAGGER: "smollm2_tagger"}
 #: Notes that are windowed, sorted and run together: enough for full batches, little enough for flat memory.
 CHUNK_NOTES = 128
 CHUNK_CHARACTERS = 400_000
@@ -47,7 +50,7 @@ class Extractor(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class ModelChoice:
-    """A model as a user names it: DEFAULT_MODEL, SMALL_LLAMA, a folder, or the URL of a server.
+    """A model as a user names it: one that ships, a folder, or the URL of a server.
 
     A URL is that of an OpenAI-compatible server (`http://127.0.0.1:8000/v1`), with `?model=NAME` where it has several
     models, and `parallel=N` requests at a time (16). `templates` is a folder of prompts for a LLaMA (default: those in
@@ -73,8 +76,7 @@ class ModelChoice:
     @property
     def folder(self) -> Path:
         """The model's folder: a packaged one, else the path itself."""
-        packaged = {DEFAULT_MODEL: "default", SMALL_LLAMA: "smollm2"}
-        return Path(__file__).parent / packaged[self.model] if self.model in packaged else Path(self.model)
+        return Path(__file__).parent / _PACKAGED[self.model] if self.model in _PACKAGED else Path(self.model)
 
     def prompts(self) -> Templates:
         """The templates of a LLaMA. Raises ModelError."""

