@@ -24,7 +24,10 @@ Input = Annotated[list[str], typer.Option("--input", "-i", help="A file, a folde
 Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
 Model = Annotated[
     str | None,
-    typer.Option(help="default, smollm2, a model folder, or the URL of a server with a LLaMA.", show_default="default"),
+    typer.Option(
+        help="default, smollm2-tagger, smollm2, a model folder, or the URL of a server with a LLaMA.",
+        show_default="default",
+    ),
 ]
 Templates = Annotated[
     str | None, typer.Option(help="LLaMA: a folder of prompts.", show_default="the model's, else the program's")

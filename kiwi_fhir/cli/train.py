@@ -113,12 +113,12 @@ def _train_bert(
 def _tagger(model: str, threads: int | None, device: str | None) -> Any:
     """The extractor of a tagger as ModelChoice names it. Raises UsageError for a model that writes."""
     from kiwi_fhir.extract import ModelChoice
-    from kiwi_fhir.extract.bert import BertExtractor
+    from kiwi_fhir.extract.folder import read_config
 
-    found = ModelChoice(model).load(threads=threads, device=device)
-    if not isinstance(found, BertExtractor):
+    choice = ModelChoice(model)
+    if choice.is_server or read_config(choice.folder)["arch"] == "llama":
         raise UsageError(f"--teacher-model takes a tagger; '{model}' writes.")
-    return found
+    return choice.load(threads=threads, device=device)
 
 
 def _train_llama(

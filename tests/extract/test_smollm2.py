@@ -4,7 +4,7 @@ from importlib.util import find_spec
 
 import pytest
 
-from kiwi_fhir.extract import SMALL_LLAMA, ModelChoice, load
+from kiwi_fhir.extract import SMALL_LLAMA, SMALL_TAGGER, ModelChoice, load
 from kiwi_fhir.extract.folder import read_config
 from kiwi_fhir.extract.llama_base import SMOLLM2, llama_sha256
 from kiwi_fhir.extract.llama_local import LocalBackend
@@ -20,13 +20,14 @@ TEXT = (
 )
 
 
-def test_the_folder_is_small_and_has_a_card():
-    folder = ModelChoice(SMALL_LLAMA).folder
+@pytest.mark.parametrize(("name", "arch"), [(SMALL_LLAMA, "llama"), (SMALL_TAGGER, "llama-tagger")])
+def test_the_folder_is_small_and_has_a_card(name, arch):
+    folder = ModelChoice(name).folder
     assert sum(path.stat().st_size for path in folder.rglob("*")) < 12e6
     card = (folder / "README.md").read_text()
     for part in ("## Data", "## Recipe", "## Figures", "## Known weaknesses", "## Not for"):
         assert part in card
-    assert read_config(folder)["arch"] == "llama"
+    assert read_config(folder)["arch"] == arch
 
 
 @pytest.fixture(scope="module")
@@ -50,8 +51,24 @@ def test_it_finds_mentions_with_their_modifiers(extractor):
 
 
 @needs_weights
-def test_its_base_is_the_one_that_it_was_tuned_on():
-    assert read_config(ModelChoice(SMALL_LLAMA).folder)["base_sha256"] == llama_sha256(SMOLLM2)
+def test_the_tagger_finds_them_in_one_pass():
+    (document,) = load(SMALL_TAGGER, device="cpu").predict([Note("n", TEXT)])
+    found = {
+        mention.span.of(TEXT): (mention.label, {held.label: held.span.of(TEXT) for held in mention.modifiers})
+        for mention in document.mentions
+    }
+    for words in ("chest pain", "fever"):
+        assert found[words][0] == "problem"
+        assert found[words][1]["negation"] == "denies"
+    for drug, strength in (("aspirin", "81 mg"), ("lisinopril", "10 mg")):
+        assert found[drug] == ("drug", {"strength": strength, "frequency": "daily"})
+    assert "severe" in {words for _, held in found.values() for words in held.values()}
+
+
+@needs_weights
+@pytest.mark.parametrize("name", [SMALL_LLAMA, SMALL_TAGGER])
+def test_its_base_is_the_one_that_it_was_tuned_on(name):
+    assert read_config(ModelChoice(name).folder)["base_sha256"] == llama_sha256(SMOLLM2)
 
 
 @needs_weights

@@ -353,6 +353,19 @@ def test_the_command_writes_a_tagger_that_extracts(tied, corpus, tmp_path):
     assert {path.stem for path in brat.glob("*.ann")} == {made.note.id for made in DOCUMENTS}
 
 
+def test_it_teaches_a_bert(trained, corpus, tmp_path):
+    folder, *_ = trained
+    texts, output = tmp_path / "texts.jsonl", tmp_path / "model"
+    texts.write_text("".join(json.dumps({"text": made.note.text}) + "\n" for made in DOCUMENTS))
+    call = ["train", str(corpus), "-o", str(output), "--texts", str(texts), "--teachers", "2", "--device", "cpu"]
+    call += ["--teacher-model", str(folder), "--epochs", "1", "--adapt-epochs", "1", "--student-epochs", "1"]
+    result = CliRunner().invoke(app, call)
+    assert result.exit_code == 0, result.output
+    metrics = json.loads((output / "metrics.json").read_text())
+    assert metrics["teacher_model"] == ModelChoice(str(folder)).identify()[0]
+    assert json.loads((output / "config.json").read_text())["calibration"] == metrics["calibration"]
+
+
 @pytest.mark.parametrize("option", [["--four-bit"], ["--templates", "."], ["--dropout", "0.1"]])
 def test_options_of_a_llama_that_writes_are_refused(corpus, tmp_path, option):
     call = ["train", str(corpus), "-o", str(tmp_path / "m"), "--arch", "llama-tagger", *option]

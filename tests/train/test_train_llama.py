@@ -242,6 +242,7 @@ def test_a_damaged_adapter_is_refused(base, corpus, tmp_path):
         (["--student-epochs", "2"], "--student-epochs needs --teachers"),
         (["--teachers", "2"], "--teachers needs --texts"),
         (["--teacher-model", "default"], "--teacher-model needs --teachers"),
+        (["--texts", "x", "--teachers", "2", "--teacher-model", "smollm2"], "takes a tagger; 'smollm2' writes"),
     ],
 )
 def test_options_of_the_other_kind_are_refused(corpus, tmp_path, options, message):
