@@ -8,6 +8,7 @@ is sent: OpenVINO's telemetry stays out, and with it `openvino.convert_model`, w
 
 from __future__ import annotations
 
+import math
 import sys
 import warnings
 from dataclasses import dataclass
@@ -21,8 +22,8 @@ from kiwi_fhir.errors import ModelError
 
 #: Shapes of batches whose kernels are kept; thousands by default, and each takes memory.
 _SHAPES = "32"
-#: Numbers of a layer's input that share a scale in int8. With the default of 32 the scales cost what int8 saves.
-_GROUP = "384"
+#: At most so many numbers of a layer's input share a scale in int8. With OpenVINO's 32 the scales cost what int8 saves.
+_GROUP = 384
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,14 +58,13 @@ class OpenVinoEncoder:
             front = FrontEndManager().load_by_framework("pytorch")
             decoder = TorchScriptPythonDecoder(traced)  # named, as the front end alone does not keep it alive
             model = front.convert(front.load(decoder))
-            if int8:
-                _round_weights(model)
+            widths = _round_weights(model) if int8 else set()
             self._compiled = Core().compile_model(
                 model,
                 "CPU",
                 {
                     "INFERENCE_PRECISION_HINT": "bf16" if dtype == torch.bfloat16 else "f32",
-                    "DYNAMIC_QUANTIZATION_GROUP_SIZE": _GROUP if int8 else "0",
+                    "DYNAMIC_QUANTIZATION_GROUP_SIZE": str(_group(widths)),
                     "INFERENCE_NUM_THREADS": threads,
                     "NUM_STREAMS": 1,
                     # Pinned threads of two workers would meet on the same core.
@@ -83,13 +83,21 @@ class OpenVinoEncoder:
         return Hidden(torch.from_numpy(found[0]))
 
 
-def _round_weights(model: Any) -> None:
+def _group(widths: set[int]) -> int:
+    """The largest group that divides all `widths` of layers' inputs; 0, which is no int8, for none."""
+    common = math.gcd(*widths)
+    return max((size for size in range(1, _GROUP + 1) if common and common % size == 0), default=0)
+
+
+def _round_weights(model: Any) -> set[int]:
     """Replace the weights of `model`'s layers by int8 with a scale for each output, in place.
 
-    OpenVINO knows the pattern (int8 constant, as float, times scale) and multiplies in int8.
+    OpenVINO knows the pattern (int8 constant, as float, times scale) and multiplies in int8. Returns the widths of the
+    layers' inputs.
     """
     from openvino import opset13
 
+    widths = set()
     for product in model.get_ops():
         weights = product.input_value(1).get_node() if product.get_type_name() == "MatMul" else None
         if weights is None or weights.get_type_name() != "Constant" or len(weights.get_output_shape(0)) != 2:
@@ -97,10 +105,12 @@ def _round_weights(model: Any) -> None:
         values = weights.get_data().astype(np.float32)
         inputs = 1 if product.get_attributes()["transpose_b"] else 0
         scale = np.maximum(np.abs(values).max(axis=inputs, keepdims=True), np.finfo(np.float32).tiny) / 127
+        widths.add(values.shape[inputs])
         rounded = opset13.constant(np.round(values / scale).astype(np.int8))
         product.input(1).replace_source_output(
             opset13.multiply(opset13.convert(rounded, np.float32), opset13.constant(scale)).output(0)
         )
+    return widths
 
 
 class _Traced(nn.Module):

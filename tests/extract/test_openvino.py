@@ -13,6 +13,7 @@ import torch
 from kiwi_fhir.errors import ModelError
 from kiwi_fhir.extract import DEFAULT_MODEL, ModelChoice, load
 from kiwi_fhir.extract.bert import BertExtractor, best_dtype
+from kiwi_fhir.extract.openvino import _group
 from kiwi_fhir.types import Note
 
 FOLDER = ModelChoice(DEFAULT_MODEL).folder
@@ -79,6 +80,12 @@ def test_int8_products_by_default(pair, notes):
         same += len(labels(one) & labels(other))
         total += len(labels(one) | labels(other))
     assert 0.95 <= same / total < 1
+
+
+@pytest.mark.parametrize(("widths", "size"), [({384, 1536}, 384), ({576, 1536}, 192), ({768, 3072}, 384), (set(), 0)])
+def test_a_group_divides_every_layer_s_input(widths, size):
+    """OpenVINO multiplies in bf16 where it does not."""
+    assert _group(widths) == size
 
 
 @openvino_needed
