@@ -100,10 +100,10 @@ class Config:
     def fingerprint(self, **versions: str) -> str:
         """A hash of all that decides what a note becomes: this config, and the versions given.
 
-        Threads, device and the failure rate change no result, but for rounding, and do not count; nor does what says
-        which notes are read.
+        Threads, the failure rate and torch's device change no result, but for rounding, and do not count; nor does
+        what says which notes are read. OpenVINO's int8 changes labels.
         """
-        own = asdict(self)
+        own = asdict(self) | ({"engine": "openvino"} if self.device == "openvino" else {})
         for key in (
             "threads",
             "device",

@@ -81,7 +81,7 @@ class Coding:
 class Modifier:
     """A labelled span that qualifies a mention.
 
-    `score` is the tagger's probability of the span, `link` the linker's probability that it belongs to the mention
+    `score` is how likely the tagger finds the span, `link` the linker's probability that it belongs to the mention
     that holds it (1.0 for gold and for modifiers that no mention holds). One modifier stands in several mentions when
     it qualifies several. `rule` says that a rule of mappings/context.toml found it: then both scores mean nothing.
     """

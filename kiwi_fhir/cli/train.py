@@ -36,8 +36,8 @@ def train_model(
 ) -> None:
     """Train and write a model folder. `recipe` holds fields of Recipe or LlamaRecipe; None keeps a field's default.
 
-    Raises UsageError when a list names a note that CORPUS lacks, nothing is left to train on, or an option is of the
-    other kind of model.
+    Raises UsageError when a list names a note that CORPUS lacks, nothing is left to train on, an option is of the other
+    kind of model or lacks one that it needs, or the teacher model is one that writes.
     """
     if not corpus.is_dir():
         raise UsageError(f"The corpus '{corpus}' is no folder: name one with NAME.txt and NAME.ann files.")
@@ -57,7 +57,7 @@ def train_model(
         raise UsageError(f"--{wrong.replace('_', '-')} is not for --arch {arch}.")
     needs = {"adapt_epochs": "texts", "teachers": "texts", "student_epochs": "teachers", "teacher_model": "teachers"}
     for option, wanted in needs.items():
-        if given[option] is not None and given[wanted] is None:
+        if given.get(option) is not None and given.get(wanted) is None:
             raise UsageError(f"--{option.replace('_', '-')} needs --{wanted}.")
     settings = {key: value for key, value in recipe.items() if value is not None}
     chosen = [documents[name_] for name_ in dev_notes]
@@ -71,7 +71,7 @@ def train_model(
             _train_llama(training, chosen, output, settings, templates, name, version, where, display)
         else:
             more = list(read_folder(passages)) if passages else []
-            tagger = _tagger(teacher_model, threads, device) if teacher_model else None
+            tagger = _tagger(teacher_model)
             _train_bert(training, chosen, more, output, arch, settings, texts, tagger, name, version, where, display)
     sys.stderr.write(f"kiwi-fhir: model written to {output}.\n")
 
@@ -110,15 +110,17 @@ def _train_bert(
     shutil.rmtree(checkpoint, ignore_errors=True)
 
 
-def _tagger(model: str, threads: int | None, device: str | None) -> Any:
-    """The extractor of a tagger as ModelChoice names it. Raises UsageError for a model that writes."""
+def _tagger(model: str | None) -> Any:
+    """The choice of a tagger, not loaded yet. Raises UsageError for a model that writes, ModelError for none."""
     from kiwi_fhir.extract import ModelChoice
     from kiwi_fhir.extract.folder import read_config
 
+    if model is None:
+        return None
     choice = ModelChoice(model)
     if choice.is_server or read_config(choice.folder)["arch"] == "llama":
         raise UsageError(f"--teacher-model takes a tagger; '{model}' writes.")
-    return choice.load(threads=threads, device=device)
+    return choice
 
 
 def _train_llama(

@@ -19,7 +19,7 @@ from kiwi_fhir.min_score import at_least
 from kiwi_fhir.types import ALLOWED_PAIRS, Document, Mention, Modifier, Span
 
 BINS = 10
-#: The thresholds of the curve: steps of .05, and two near 1, where most scores of a trained model are.
+#: The thresholds of the curve: steps of .05, and two near 1, where many scores of a model without calibration are.
 THRESHOLDS: tuple[float, ...] = (*(step / 20 for step in range(20)), 0.98, 0.99)
 
 #: (score, whether it is right)

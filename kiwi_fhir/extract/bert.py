@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import ctypes
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 
@@ -29,6 +29,7 @@ OPENVINO = "openvino"
 
 #: (label index, first word, last word + 1, score) of a window
 _Scored = tuple[WordSpan, float]
+_Result = TypeVar("_Result")
 
 
 class BertExtractor:
@@ -141,7 +142,7 @@ class BertExtractor:
         results: list[tuple[list[Mention], list[Modifier]] | None] = [None] * len(places)
         for batch in batches([len(window.pieces) for _, window in places], self._budget):
             windows = [places[index][1] for index in batch]
-            for index, spans in zip(batch, self._run(windows), strict=True):
+            for index, spans in zip(batch, _halving(self._forward, windows), strict=True):
                 note, window = places[index]
                 results[index] = _on_note(window, segments[note], *spans)
         mentions: list[list[Mention]] = [[] for _ in notes]
@@ -164,13 +165,7 @@ class BertExtractor:
         windows = [window for text in texts for window in self._windower.windows(text, segment(text, self._tables))]
         found: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}
         for chosen in batches([len(window.pieces) for window in windows], self._budget):
-            some = [windows[index] for index in chosen]
-            with torch.inference_mode():
-                logits = self._joint.heads.tags(self._joint(collate(some, self._pad).to(self._device)))
-            mentions, modifiers = (each.float().softmax(-1).to(torch.float16).cpu() for each in logits)
-            for row, index in enumerate(chosen):
-                size = len(windows[index].heads)
-                found[index] = mentions[row, :size].clone(), modifiers[row, :size].clone()
+            found |= zip(chosen, _halving(self._probabilities, [windows[index] for index in chosen]), strict=True)
         none = (
             torch.empty(0, 1 + 2 * len(labels), dtype=torch.float16) for labels in (MENTION_LABELS, MODIFIER_LABELS)
         )
@@ -178,17 +173,12 @@ class BertExtractor:
         of_mentions, of_modifiers = (torch.cat(parts) for parts in in_order)
         return of_mentions, of_modifiers
 
-    def _run(self, windows: list[Window]) -> list[tuple[list[_Scored], list[_Scored], list[list[float]]]]:
-        """Mentions, modifiers and links of each window; a batch that does not fit in memory is halved."""
-        try:
-            return self._forward(windows)
-        except (MemoryError, torch.OutOfMemoryError):
-            if len(windows) == 1:
-                raise
-            if self._device.type == "cuda":
-                torch.cuda.empty_cache()
-            half = len(windows) // 2
-            return self._run(windows[:half]) + self._run(windows[half:])
+    def _probabilities(self, windows: list[Window]) -> list[tuple[torch.Tensor, torch.Tensor]]:
+        with torch.inference_mode():
+            logits = self._joint.heads.tags(self._joint(collate(windows, self._pad).to(self._device)))
+        mentions, modifiers = (each.float().softmax(-1).to(torch.float16).cpu() for each in logits)
+        sizes = [len(window.heads) for window in windows]
+        return [(mentions[row, :size].clone(), modifiers[row, :size].clone()) for row, size in enumerate(sizes)]
 
     def _forward(self, windows: list[Window]) -> list[tuple[list[_Scored], list[_Scored], list[list[float]]]]:
         with torch.inference_mode():
@@ -212,6 +202,19 @@ class BertExtractor:
                     if score >= LINK_THRESHOLD:
                         links[row].append([mention, modifier, score])
         return list(zip(mentions, modifiers, links, strict=True))
+
+
+def _halving(forward: Callable[[list[Window]], list[_Result]], windows: list[Window]) -> list[_Result]:
+    """`forward(windows)`, in halves where they do not fit in memory together."""
+    try:
+        return forward(windows)
+    except (MemoryError, torch.OutOfMemoryError):
+        if len(windows) == 1:
+            raise
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+        half = len(windows) // 2
+        return _halving(forward, windows[:half]) + _halving(forward, windows[half:])
 
 
 def _on_note(

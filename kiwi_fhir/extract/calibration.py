@@ -11,6 +11,7 @@ from kiwi_fhir.errors import ModelError
 Line = tuple[float, float]
 IDENTITY: Line = (1.0, 0.0)
 _LEAST = 1e-4  # a probability's distance from 0 and 1, so that its log-odds are finite
+_MOST = 30.0  # log-odds that floats can still tell from certainty
 
 
 def log_odds(score: float) -> float:
@@ -24,17 +25,29 @@ def calibrated(score: float, line: Line) -> float:
     if line == IDENTITY:
         return score
     slope, intercept = line
-    return 1 / (1 + math.exp(-slope * log_odds(score) - intercept))
+    odds = slope * log_odds(score) + intercept
+    return 1 / (1 + math.exp(-min(max(odds, -_MOST), _MOST)))
+
+
+def is_line(found: Any) -> bool:
+    """Whether it is a slope over 0, so that a higher score stays one, and an intercept."""
+    try:
+        slope, intercept = found
+        return slope > 0 and math.isfinite(slope) and math.isfinite(intercept)
+    except (TypeError, ValueError):
+        return False
 
 
 def lines_of(config: dict[str, Any]) -> tuple[Line, Line]:
     """The lines of the mentions' and the modifiers' scores in a tagger's config.json; IDENTITY where it has none.
 
-    Raises ModelError for something else than two numbers each.
+    Raises ModelError for something else.
     """
-    try:
-        found = config.get("calibration", {})
-        (a, b), (c, d) = (found.get(level, IDENTITY) for level in ("mentions", "modifiers"))
-        return (float(a), float(b)), (float(c), float(d))
-    except (AttributeError, TypeError, ValueError) as error:
-        raise ModelError("A model folder's config.json has a 'calibration' that is not two numbers a level.") from error
+    found = config.get("calibration", {})
+    lines = [found.get(level, IDENTITY) for level in ("mentions", "modifiers")] if isinstance(found, dict) else [found]
+    if not all(map(is_line, lines)):
+        raise ModelError(
+            "A model folder's config.json has a 'calibration' that is not a slope over 0 and an intercept."
+        )
+    mentions, modifiers = ((float(slope), float(intercept)) for slope, intercept in lines)
+    return mentions, modifiers

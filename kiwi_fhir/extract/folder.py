@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from kiwi_fhir.errors import ModelError
+from kiwi_fhir.extract.calibration import lines_of
 from kiwi_fhir.types import MENTION_LABELS, MODIFIER_LABELS
 
 #: The version of a model folder's layout and of what its weights mean, by kind; a folder of another one is refused.
@@ -42,6 +43,7 @@ def read_config(folder: Path) -> dict[str, Any]:
             f"The model folder '{folder}' has format {config['format']}; this program reads {wanted_format}: "
             "train it again, or use the release that wrote it."
         )
+    lines_of(config)
     labels = [list(MENTION_LABELS), list(MODIFIER_LABELS)]
     if [config.get("mentions"), config.get("modifiers")] != labels:
         raise ModelError(f"The model folder '{folder}' was trained on other labels than this program's.")

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 
 from kiwi_fhir.errors import UsageError
+from kiwi_fhir.extract import ModelChoice
 from kiwi_fhir.extract.base import arch_of, base_sha256, load_base
 from kiwi_fhir.extract.bert import BertExtractor
 from kiwi_fhir.extract.delta import pack_delta
@@ -37,7 +38,7 @@ def train(
     *,
     texts: Sequence[str] = (),
     passages: Sequence[Document] = (),
-    teacher_model: BertExtractor | None = None,
+    teacher_model: ModelChoice | None = None,
     checkpoint: Path | None = None,
     device: torch.device,
     report: Report,
@@ -47,7 +48,7 @@ def train(
     With `texts` the base is adapted to them first. With `recipe.teachers` as many models, each without one fold of the
     documents, label the texts, and the model learns from these labels, too; the folds that the teachers did not see
     give a cross-validation (`passages` are in no fold). `teacher_model` labels the texts, too, with as much weight as
-    all of them; it may be of another architecture. With `dev` the epoch with the best mean of the exact F1 of
+    all of them; it may be a tagger of another architecture. With `dev` the epoch with the best mean of the exact F1 of
     mentions, modifiers and links there is kept, and training stops after `recipe.patience` epochs without a better
     one. `report(stage, step, steps, loss)` is called after every step.
 
@@ -86,10 +87,9 @@ def train(
         pad = tokenizer.pad_token_id or 0
         asked = None
         if teacher_model is not None:
-            metrics["teacher_model"] = teacher_model.model
+            metrics["teacher_model"], _ = teacher_model.identify()
             asked, _ = stages.run(
-                f"labels of {teacher_model.model}",
-                lambda: (ask(teacher_model, texts, lambda done, of: report("ask", done, of, None)), {}),
+                f"labels of {metrics['teacher_model']}", lambda: _ask(teacher_model, texts, device, report)
             )
         soft = soften(teachers, windows, pad, device, lambda done, of: report("label", done, of, None), asked)
         metrics["teachers"] = {"seconds": time.monotonic() - started}
@@ -98,6 +98,16 @@ def train(
     model = new_model(recipe, weights, device).cpu().eval()
     lean(model, metrics.get("balance", {}))
     return model, recipe, metrics | fitted
+
+
+def _ask(
+    choice: ModelChoice, texts: Sequence[str], device: torch.device, report: Report
+) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
+    """What the tagger says of the texts; it is in memory only while it does."""
+    model = choice.load(threads=torch.get_num_threads(), device=device.type)
+    if not isinstance(model, BertExtractor):
+        raise UsageError(f"A teacher model is a tagger; '{choice.model}' writes.")
+    return ask(model, texts, lambda done, of: report("ask", done, of, None)), {}
 
 
 def _key(recipe: Recipe, documents: Sequence[Document], passages: Sequence[Document], texts: Sequence[str]) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -128,7 +129,7 @@ class Stages:
 
     @staticmethod
     def _file(folder: Path, name: str) -> Path:
-        return folder / f"{name.replace(' ', '-')}.safetensors"
+        return folder / f"{re.sub(r'[^A-Za-z0-9._-]+', '-', name)}.safetensors"
 
 
 def _other_run(folder: Path) -> UsageError:

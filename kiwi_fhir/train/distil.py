@@ -2,7 +2,7 @@
 
 Each teacher leaves out a fold of the annotated notes, so that together they measure the recipe, too (cross-validation).
 Their mean probabilities are the labels (Hinton et al. 2015, arXiv 1503.02531): where teachers disagree a label weighs
-little, which is what a filter for agreement would be for.
+little, which is what a filter for agreement would be for. A model of another kind may be asked, too.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from kiwi_fhir.evaluate import score
 from kiwi_fhir.evaluate.calibration import Scored, scored_items
 from kiwi_fhir.evaluate.counts import LEVELS, MATCHES, Level
 from kiwi_fhir.extract.bert import BertExtractor, set_threads
-from kiwi_fhir.extract.calibration import IDENTITY, Line, log_odds
+from kiwi_fhir.extract.calibration import IDENTITY, Line, is_line, log_odds
 from kiwi_fhir.extract.decode import decode
 from kiwi_fhir.extract.model import JointModel, collate, pair_features
 from kiwi_fhir.extract.windows import Window, batches
@@ -100,7 +100,7 @@ def _soften(
     windows: list[Window],
     pad: int,
     device: torch.device,
-    others: tuple[torch.Tensor, torch.Tensor] | None,
+    asked: tuple[torch.Tensor, torch.Tensor] | None,
 ) -> list[SoftExample]:
     batch = collate(windows, pad).to(device)
     with torch.autocast(device.type, dtype=torch.bfloat16):
@@ -109,8 +109,8 @@ def _soften(
     mentions, modifiers = (
         torch.stack([tag[kind].float().softmax(-1) for tag in tags]).mean(0).cpu() for kind in (0, 1)
     )
-    if others is not None:
-        mentions, modifiers = (mentions + others[0]) / 2, (modifiers + others[1]) / 2
+    if asked is not None:
+        mentions, modifiers = (mentions + asked[0]) / 2, (modifiers + asked[1]) / 2
     spans = [
         ([span for span, _ in some], [span for span, _ in others])
         for some, others in zip(
@@ -164,18 +164,18 @@ def teach(
     workers = min(len(missing), torch.get_num_threads()) if device.type == "cpu" else 1
     with ProcessPoolExecutor(max(1, workers), get_context("spawn"), set_threads, (1,)) as pool:
         running = {}
-        for number in missing:
-            known = [document for part in parts if part is not parts[number] for document in part]
-            job = pool.submit(fit_model, own[number], start, [*known, *passages], (), (), device)
-            running[job] = f"teacher {number + 1}"
         try:
+            for number in missing:
+                known = [document for part in parts if part is not parts[number] for document in part]
+                job = pool.submit(fit_model, own[number], start, [*known, *passages], (), (), device)
+                running[job] = f"teacher {number + 1}"
             for done, job in enumerate(as_completed(running), 1):
                 _, metrics = stages.run(running[job], job.result)
                 report("teachers", done, len(missing), metrics["epochs"][-1]["loss"])
         except BrokenProcessPool as error:
             raise KiwiError(
                 "A teacher's process was ended from outside, most likely for want of memory: the same call goes on "
-                "after the teachers that are done; with --threads 1 they train one after the other."
+                f"after the teachers that are done; {max(1, workers)} trained side by side, with --threads 1 one does."
             ) from error
     return [new_model(each, stages.load(f"teacher {number + 1}")[0], device).eval() for number, each in enumerate(own)]
 
@@ -190,7 +190,7 @@ def lean(model: JointModel, balance: dict[Level, float]) -> None:
 def fit_line(scored: Sequence[Scored]) -> Line:
     """The line on the log-odds of scores that makes what was right of them most likely (with Platt's targets).
 
-    IDENTITY where all are right, or none: there is nothing to learn from.
+    IDENTITY where all are right, or none, or where surer ones are not righter: there is nothing to learn from.
     """
     right = torch.tensor([truth for _, truth in scored])
     many = int(right.sum()) if scored else 0
@@ -210,7 +210,7 @@ def fit_line(scored: Sequence[Scored]) -> Line:
 
     optimizer.step(loss)
     slope, intercept = line.tolist()
-    return slope, intercept
+    return (slope, intercept) if is_line((slope, intercept)) else IDENTITY
 
 
 def learn_from_folds(
@@ -224,7 +224,7 @@ def learn_from_folds(
 
     `balance`: for each tagger the step of BALANCES with the best exact F1. Passages mark modifiers more thoroughly than
     other annotators do, and a model that learned from both finds too many. `calibration`: the line of each tagger's
-    scores. `cross_validation`: F1s with their intervals.
+    scores; the student has none of its own, as it saw all folds. `cross_validation`: F1s with their intervals.
     """
     gold = [document for part in parts for document in part]
 

@@ -68,18 +68,24 @@ def test_nearly_the_labels_of_torch_in_bf16(pair, notes):
 
 @openvino_needed
 def test_int8_products_by_default(pair, notes):
-    """Most labels are torch's, and a note's are the same alone and among others."""
+    """Most labels are torch's, and a note's are the same alone and among others.
+
+    The weights' type is what OpenVINO keeps on processors that multiply int8 (x86 with AVX2 or more).
+    """
     extractor = BertExtractor.load(FOLDER, device="openvino")
     nodes = extractor._joint.encoder._compiled.get_runtime_model().get_ops()
     layers = [node for node in nodes if node.get_rt_info()["layerType"].astype(str) == "FullyConnected"]
     assert [node.input(1).get_element_type().get_type_name() for node in layers] == ["i8"] * 36  # six in each layer
     together = extractor.predict(notes)
-    assert [extractor.predict([note])[0] for note in notes] == together
+    alone = [extractor.predict([note])[0] for note in notes]
+    assert [labels(document) for document in alone] == [labels(document) for document in together]
+    for one, other in zip(alone, together, strict=True):
+        assert scores(one) == pytest.approx(scores(other), abs=1e-3)
     same = total = 0
     for one, other in zip(together, pair[0].predict(notes), strict=True):
         same += len(labels(one) & labels(other))
         total += len(labels(one) | labels(other))
-    assert 0.95 <= same / total < 1
+    assert same / total >= 0.95
 
 
 @pytest.mark.parametrize(("widths", "size"), [({384, 1536}, 384), ({576, 1536}, 192), ({768, 3072}, 384), (set(), 0)])

@@ -329,6 +329,14 @@ def test_openvino_finds_the_same(trained):
     folder, *_ = trained
     one, other = (BertExtractor.load(folder, device=name, dtype=torch.float32) for name in ("cpu", "openvino"))
     assert bare(other.predict(NOTES)) == bare(one.predict(NOTES))
+    assert _compiled_layers(load(str(folder), device="openvino")) == {"i8"}
+
+
+def _compiled_layers(extractor):
+    """The types of the layers' weights."""
+    nodes = extractor._joint.encoder._compiled.get_runtime_model().get_ops()
+    layers = [node for node in nodes if node.get_rt_info()["layerType"].astype(str) == "FullyConnected"]
+    return {node.input(1).get_element_type().get_type_name() for node in layers}
 
 
 def test_the_command_writes_a_tagger_that_extracts(tied, corpus, tmp_path):
@@ -358,12 +366,25 @@ def test_it_teaches_a_bert(trained, corpus, tmp_path):
     texts, output = tmp_path / "texts.jsonl", tmp_path / "model"
     texts.write_text("".join(json.dumps({"text": made.note.text}) + "\n" for made in DOCUMENTS))
     call = ["train", str(corpus), "-o", str(output), "--texts", str(texts), "--teachers", "2", "--device", "cpu"]
-    call += ["--teacher-model", str(folder), "--epochs", "1", "--adapt-epochs", "1", "--student-epochs", "1"]
-    result = CliRunner().invoke(app, call)
-    assert result.exit_code == 0, result.output
+    call += ["--epochs", "1", "--adapt-epochs", "1", "--student-epochs", "1"]
+    heads = []
+    for more in ([], ["--teacher-model", str(folder)]):
+        result = CliRunner().invoke(app, [*call, *more])
+        assert result.exit_code == 0, result.output
+        heads.append((output / "heads.safetensors").read_bytes())
+    assert heads[0] != heads[1], "its labels teach something else"
     metrics = json.loads((output / "metrics.json").read_text())
     assert metrics["teacher_model"] == ModelChoice(str(folder)).identify()[0]
     assert json.loads((output / "config.json").read_text())["calibration"] == metrics["calibration"]
+
+
+def test_a_run_that_stopped_asks_it_once(trained, tmp_path):
+    folder, *_ = trained
+    texts = [made.note.text for made in DOCUMENTS]
+    recipe = Recipe(epochs=1, adapt_epochs=0, teachers=2, student_epochs=1)
+    options = {"texts": texts, "teacher_model": ModelChoice(str(folder)), "checkpoint": tmp_path}
+    stages = [{stage for stage, _ in fit(recipe, **options)[3]} for _ in range(2)]
+    assert stages == [{"teachers", "ask", "label", "train"}, {"label", "train"}]
 
 
 @pytest.mark.parametrize("option", [["--four-bit"], ["--templates", "."], ["--dropout", "0.1"]])

@@ -15,7 +15,7 @@ from kiwi_fhir.brat import format_ann, read_folder
 from kiwi_fhir.cli.commands import app
 from kiwi_fhir.errors import InputError, KiwiError, UsageError
 from kiwi_fhir.evaluate.calibration import reliability
-from kiwi_fhir.extract import load
+from kiwi_fhir.extract import ModelChoice, load
 from kiwi_fhir.extract.base import load_base
 from kiwi_fhir.extract.bert import BertExtractor
 from kiwi_fhir.extract.calibration import IDENTITY, calibrated
@@ -217,7 +217,7 @@ def test_a_student_learns_from_teachers_that_each_left_out_a_fold(corpus, tmp_pa
     with pytest.raises(UsageError, match="other settings"):
         fit(documents[:8], recipe=recipe, **options | {"texts": [*texts[:-1], texts[-1].upper()]})
     with pytest.raises(UsageError, match="beside teachers"):
-        fit(documents, recipe=Recipe(), teacher_model=load(device="cpu"))
+        fit(documents, recipe=Recipe(), teacher_model=ModelChoice())
     with pytest.raises(UsageError, match="need texts"):
         fit(documents, recipe=recipe)
     with pytest.raises(UsageError, match="as many annotated notes; there are 1"):
@@ -247,7 +247,7 @@ def test_another_model_s_labels_weigh_as_much_as_all_teachers():
         soft({level: labels[1:] for level, labels in asked.items()})
 
 
-def test_a_model_is_asked_about_every_word(tmp_path):
+def test_a_model_is_asked_about_every_word():
     """A single word's mention has the score that the model gave to the word's label."""
     extractor = load(device="cpu")
     texts = [document("n", index).note.text for index in range(20)]
@@ -314,6 +314,8 @@ def test_a_line_makes_scores_hold():
     assert before.error > 0.1
     assert after.error < 0.02
     assert fit_line([(0.7, True)] * 9) == fit_line([]) == IDENTITY
+    assert fit_line([(0.9, False), (0.1, True)] * 9) == IDENTITY, "a line that turns scores round is none"
+    assert [calibrated(score, (124.0, -274.0)) for score in (0.0, 1.0)] == pytest.approx([0, 1], abs=1e-9)
     extreme = fit_line([(0.0, False), (1.0, True), (0.0, True), (1.0, True)] * 50)
     assert calibrated(0.0, extreme) == pytest.approx(0.5, abs=0.02)
     assert calibrated(1.0, extreme) > 0.98
