@@ -53,6 +53,7 @@ def test_the_fingerprint_is_of_what_decides_results():
     base = Config().fingerprint(model="m")
     assert Config(threads=3, device="cpu", max_failure_rate=1.0).fingerprint(model="m") == base
     assert Config(queries=("type=x",), export="system", allow_hosts=("https://h",)).fingerprint(model="m") == base
+    assert Config(device="openvino").fingerprint(model="m") != base, "int8 changes labels"
     assert Config(shard_notes=7).fingerprint(model="m") != base
     assert Config(recorded="2025-01-01T00:00:00Z").fingerprint(model="m") != base
     assert Config().fingerprint(model="other") != base

@@ -51,7 +51,7 @@ Threads = Annotated[int | None, typer.Option(min=1, help="Processor threads.", s
 Device = Annotated[
     str | None,
     typer.Option(
-        help="cpu, cuda or mps; openvino: the processor, with the extra of that name.",
+        help="cpu, cuda or mps; openvino: the processor in int8, by the extra of that name.",
         show_default="the best of torch's",
     ),
 ]

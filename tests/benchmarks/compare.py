@@ -1,6 +1,6 @@
 """Models side by side on the same notes: quality, speed, memory, cost; the Kiwi study's comparison as a command.
 
-    python tests/benchmarks/compare.py CORPUS --only dev.txt --model default --model smollm2 -o out/compare
+    python tests/benchmarks/compare.py CORPUS --only dev.txt --model default --model smollm2-tagger -o out/compare
 
 Each model runs in a process of its own. CORPUS is a brat folder; `--only` names the notes to report on, which should be
 notes that no model was trained or chosen on. Writes compare.md, compare.png and the models' brat folders.
@@ -176,7 +176,7 @@ def main():
     parser.add_argument("--worker", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args()
     options.names = frozenset(options.only.read_text().split()) if options.only else None
-    options.model = options.model or ["default", "smollm2"]
+    options.model = options.model or ["default", "smollm2-tagger", "smollm2"]
     if options.worker:
         work(options)
         return
