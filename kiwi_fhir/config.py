@@ -27,9 +27,9 @@ class Config:
     `model` is a model that ships with the program, a folder, or the URL of a server with a LLaMA; `templates`,
     `four_bit` and `unconstrained` are a LLaMA's, see extract.ModelChoice.
     `threads` None is all processors of the process, `device` None the best there is, `openvino` the processor with
-    OpenVINO, in int8. `mappings` is a profile (`us-core`), a file of overrides, or a folder of mapping files. `shard_notes`
-    notes of one input file make one shard of the output. `max_failure_rate` is the share of notes (0 to 1) that may
-    fail before the run does.
+    OpenVINO, in int8. `mappings` is a profile (`us-core`), a file of overrides, or a folder of mapping files.
+    `shard_notes` notes of one input file make one shard of the output. `max_failure_rate` is the share of notes (0 to
+    1) that may fail before the run does.
     `terminology` is `default` (the names that the program ships), `none`, or the path of an Athena folder or of a CSV
     of names; `fuzzy` also links names with a misspelled word; with `medcat` MedCAT links, on a CSV, or on its own
     model pack, which takes `trust_pack` as a pack can run code.
