@@ -52,7 +52,7 @@ def test_one_document_a_note_in_order_and_named_by_the_model(extractor):
     documents = extractor.predict(NOTES)
     assert [document.note for document in documents] == NOTES
     assert {document.model for document in documents} == {extractor.model}
-    assert extractor.model.startswith("kiwi-minilm-0.2.0-")
+    assert extractor.model.startswith("kiwi-minilm-0.3.0-")
 
 
 def test_what_a_clinician_would_mark(extractor):
