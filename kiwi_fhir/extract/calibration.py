@@ -5,8 +5,6 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from kiwi_fhir.errors import ModelError
-
 #: Slope and intercept on the log-odds of a score.
 Line = tuple[float, float]
 IDENTITY: Line = (1.0, 0.0)
@@ -41,13 +39,11 @@ def is_line(found: Any) -> bool:
 def lines_of(config: dict[str, Any]) -> tuple[Line, Line]:
     """The lines of the mentions' and the modifiers' scores in a tagger's config.json; IDENTITY where it has none.
 
-    Raises ModelError for something else.
+    Raises ValueError for something else.
     """
     found = config.get("calibration", {})
     lines = [found.get(level, IDENTITY) for level in ("mentions", "modifiers")] if isinstance(found, dict) else [found]
     if not all(map(is_line, lines)):
-        raise ModelError(
-            "A model folder's config.json has a 'calibration' that is not a slope over 0 and an intercept."
-        )
+        raise ValueError("'calibration' is not a slope over 0 and an intercept a level")
     mentions, modifiers = ((float(slope), float(intercept)) for slope, intercept in lines)
     return mentions, modifiers

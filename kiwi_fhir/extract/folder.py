@@ -43,7 +43,10 @@ def read_config(folder: Path) -> dict[str, Any]:
             f"The model folder '{folder}' has format {config['format']}; this program reads {wanted_format}: "
             "train it again, or use the release that wrote it."
         )
-    lines_of(config)
+    try:
+        lines_of(config)
+    except ValueError as error:
+        raise ModelError(f"The config.json of the model folder '{folder}' is wrong: {error}.") from error
     labels = [list(MENTION_LABELS), list(MODIFIER_LABELS)]
     if [config.get("mentions"), config.get("modifiers")] != labels:
         raise ModelError(f"The model folder '{folder}' was trained on other labels than this program's.")
