@@ -30,7 +30,8 @@ class DocumentMapper:
     """
 
     def __init__(self, config: Config) -> None:
-        self.model, released = ModelChoice.of(config).identify()
+        choice = ModelChoice.of(config)
+        self.model, released = choice.identify()
         name, version, digest = self.model.rsplit("-", 2)
         linker, self.terminology = load_linker(
             config.terminology,
@@ -43,9 +44,9 @@ class DocumentMapper:
         recorded = config.recorded or released
         if recorded is None:
             raise UsageError(f"The model '{name}' states no release: name the instant of Provenances with --recorded.")
-        self._writer = BundleWriter(
-            ModelInfo(name, f"{version}-{digest}", __version__), recorded=recorded, tables_directory=config.tables
-        )
+        engine = "OpenVINO int8" if config.device == "openvino" and not choice.is_server else None
+        model = ModelInfo(name, f"{version}-{digest}", __version__, engine=engine)
+        self._writer = BundleWriter(model, recorded=recorded, tables_directory=config.tables)
         self._rows = None
         self.ids: str | None = None
         if any(sink.startswith("omop=") for sink in config.sinks):

@@ -62,7 +62,7 @@ def train_model(
     settings = {key: value for key, value in recipe.items() if value is not None}
     chosen = [documents[name_] for name_ in dev_notes]
 
-    from kiwi_fhir.extract.bert import choose_device, set_threads
+    from kiwi_fhir.extract.device import choose_device, set_threads
 
     set_threads(threads)
     where = choose_device(device)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
-import os
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
@@ -13,10 +11,11 @@ import torch
 from kiwi_fhir.errors import ModelError
 from kiwi_fhir.extract.base import base_sha256, load_base, quiet_peft
 from kiwi_fhir.extract.calibration import IDENTITY, Line, lines_of
-from kiwi_fhir.extract.decode import decode
+from kiwi_fhir.extract.decode import decode, probable
 from kiwi_fhir.extract.delta import add_delta
+from kiwi_fhir.extract.device import best_dtype, choose_device, return_memory, set_threads
 from kiwi_fhir.extract.folder import model_name, read_config
-from kiwi_fhir.extract.model import Heads, JointModel, WordSpan, collate, pair_features
+from kiwi_fhir.extract.model import MAX_WORDS, Heads, JointModel, WordSpan, collate, pair_features
 from kiwi_fhir.extract.segment import Segments, segment
 from kiwi_fhir.extract.windows import Window, Windower, batches
 from kiwi_fhir.types import MENTION_LABELS, MODIFIER_LABELS, Document, Mention, Modifier, Note, Span
@@ -160,14 +159,16 @@ class BertExtractor:
     def probabilities(self, texts: Sequence[str]) -> tuple[torch.Tensor, torch.Tensor]:
         """What the taggers think of every word of `texts`, one after the other as `segment` cuts them.
 
-        Probabilities in fp16, on the CPU: of the mentions' labels [W, 9] and of the modifiers' [W, 33].
+        Probabilities in fp16, on the CPU, of the spans that begin at each word: mentions [W, MAX_WORDS, 5] and
+        modifiers [W, MAX_WORDS, 17], as Heads.tags has them; zeros for a span that no window holds whole.
         """
         windows = [window for text in texts for window in self._windower.windows(text, segment(text, self._tables))]
         found: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}
         for chosen in batches([len(window.pieces) for window in windows], self._budget):
             found |= zip(chosen, _halving(self._probabilities, [windows[index] for index in chosen]), strict=True)
         none = (
-            torch.empty(0, 1 + 2 * len(labels), dtype=torch.float16) for labels in (MENTION_LABELS, MODIFIER_LABELS)
+            torch.empty(0, MAX_WORDS, 1 + len(labels), dtype=torch.float16)
+            for labels in (MENTION_LABELS, MODIFIER_LABELS)
         )
         in_order = zip(none, *(found[index] for index in range(len(windows))), strict=True)
         of_mentions, of_modifiers = (torch.cat(parts) for parts in in_order)
@@ -175,8 +176,9 @@ class BertExtractor:
 
     def _probabilities(self, windows: list[Window]) -> list[tuple[torch.Tensor, torch.Tensor]]:
         with torch.inference_mode():
-            logits = self._joint.heads.tags(self._joint(collate(windows, self._pad).to(self._device)))
-        mentions, modifiers = (each.float().softmax(-1).to(torch.float16).cpu() for each in logits)
+            batch = collate(windows, self._pad).to(self._device)
+            logits = self._joint.heads.tags(self._joint(batch))
+            mentions, modifiers = (probable(each, batch.word_mask).to(torch.float16).cpu() for each in logits)
         sizes = [len(window.heads) for window in windows]
         return [(mentions[row, :size].clone(), modifiers[row, :size].clone()) for row, size in enumerate(sizes)]
 
@@ -258,48 +260,3 @@ def _on_note(
             )
         )
     return found, list(held((index, 1.0) for index in range(len(modifiers)) if index not in used))
-
-
-def set_threads(threads: int | None) -> None:
-    """The one setting for processor threads: torch's, by default all that this process may run on."""
-    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-    # oneDNN and torch's layer above it each keep something for every shape of a batch, 1,024 of them by default: 100 of
-    # 785 MiB after 1,400 notes and 10 MiB more every 500 notes, for nothing measurable in speed. Both read their
-    # bound when they first run.
-    os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "32")
-    os.environ.setdefault("LRU_CACHE_CAPACITY", "32")
-    affinity = getattr(os, "sched_getaffinity", None)
-    torch.set_num_threads(threads or (len(affinity(0)) if affinity else os.cpu_count() or 1))
-
-
-def return_memory() -> None:
-    """Hand freed memory back to the system, where the C library can (glibc).
-
-    Batches of many shapes leave holes that it would keep: about 80 MiB, after 2,000 notes as after 20,000.
-    """
-    try:
-        trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
-    except (OSError, TypeError):  # no such library, as on Windows
-        return
-    if trim is not None:
-        trim(0)
-
-
-def choose_device(device: str | None) -> torch.device:
-    """`device`, or the best there is: cuda, mps, cpu. Raises ModelError for one that is not there."""
-    if device is None:
-        device = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
-    known = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
-    if not known.get(device, False):
-        raise ModelError(f"The device '{device}' is not there: use {', '.join(k for k, v in known.items() if v)}.")
-    return torch.device(device)
-
-
-def best_dtype(device: torch.device) -> torch.dtype:
-    """bf16 where the hardware multiplies in it (on an AVX-512-bf16 processor 1.9 times fp32), else fp32."""
-    if device.type == "cuda":
-        return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float32
-    if device.type == "cpu" and torch.backends.mkldnn.is_available():
-        fast = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
-        return torch.bfloat16 if fast else torch.float32
-    return torch.float32

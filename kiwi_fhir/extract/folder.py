@@ -12,7 +12,7 @@ from kiwi_fhir.extract.calibration import lines_of
 from kiwi_fhir.types import MENTION_LABELS, MODIFIER_LABELS
 
 #: The version of a model folder's layout and of what its weights mean, by kind; a folder of another one is refused.
-FORMATS = {"bert": 2, "llama-tagger": 2, "llama": 1}
+FORMATS = {"bert": 3, "llama-tagger": 3, "llama": 1}
 _WHOLE, _SAMPLES, _PIECE = 1 << 27, 256, 1 << 14
 
 

@@ -150,7 +150,7 @@ def load_local(
     """
     from kiwi_fhir.errors import ModelError
     from kiwi_fhir.extract.base import quiet_peft
-    from kiwi_fhir.extract.bert import best_dtype, choose_device, set_threads
+    from kiwi_fhir.extract.device import best_dtype, choose_device, set_threads
     from kiwi_fhir.extract.llama_base import load_llama
     from kiwi_fhir.extract.llama_local import LocalBackend
 

@@ -1,12 +1,14 @@
 """The joint model: one encoder pass per window, and three heads on its hidden states.
 
-Two BIO taggers (mentions, modifiers) read the mean state of each word's first and last piece with the word's shape; the
-linker scores (mention, modifier) pairs from the mean states of both spans and of the words between them, with the
-pair's type and distance. Both taggers may cover the same word, so a modifier can lie inside its mention.
+Two taggers (mentions, modifiers) score every span of up to MAX_WORDS words from the mean state of each word's first and
+last piece and the word's shape. The linker scores (mention, modifier) pairs from the mean states of both spans and of
+the words between them, with the pair's type and distance. Both taggers may cover the same word, so a modifier can lie
+inside its mention.
 """
 
 from __future__ import annotations
 
+import math
 from bisect import bisect_right
 from dataclasses import dataclass
 from typing import Any
@@ -26,6 +28,8 @@ PAIR_TYPES: tuple[tuple[str, str], ...] = tuple(
 _PAIR_INDEX = {pair: index for index, pair in enumerate(PAIR_TYPES)}
 #: Lower bounds of the signed distance buckets, in words; 0 is an overlap.
 _DISTANCES = (-40, -20, -10, -6, -4, -3, -2, -1, 0, 1, 2, 3, 4, 5, 7, 11, 21, 41)
+#: Words of the longest span that is scored; of 1,000 annotated mentions one is longer.
+MAX_WORDS = 12
 _NEIGHBOURS = 6
 _SENTENCES = 4
 
@@ -77,6 +81,56 @@ def collate(windows: list[Window], pad: int) -> Batch:
     return Batch(pieces, mask, heads, tails, shapes, word_mask)
 
 
+class Tagger(nn.Module):
+    """Scores all spans of up to MAX_WORDS words as one of `labels` kinds, or as none.
+
+    Biaffine in the span's first and last word (Yu et al. 2020, arXiv 2005.07150), with the mean of its words' own
+    scores and its length. A span is judged whole, so none is torn where its words are unsure of a border.
+    """
+
+    def __init__(self, size: int, labels: int, hidden: int = 72, dropout: float = 0.2) -> None:
+        super().__init__()
+        self.first = nn.Linear(size, hidden)
+        self.last = nn.Linear(size, hidden)
+        self.pair = nn.Parameter(torch.randn(1 + labels, hidden, hidden) * 0.5 / hidden)
+        self.of_first = nn.Linear(hidden, 1 + labels, bias=False)
+        self.of_last = nn.Linear(hidden, 1 + labels, bias=False)
+        self.inside = nn.Linear(size, 1 + labels, bias=False)
+        prior = torch.zeros(MAX_WORDS, 1 + labels)
+        prior[:, 0] = math.log(49 * labels)  # of 100 spans 98 are none
+        self.length = nn.Parameter(prior)
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, words: Tensor) -> Tensor:
+        """Word states [B, W, size] to logits [B, W, MAX_WORDS, 1 + labels] by first word and length; 0 is none."""
+        first = self.dropout(nn.functional.gelu(self.first(words)))
+        last = self.dropout(nn.functional.gelu(self.last(words)))
+        halves = torch.einsum("bwh,khg->bwkg", first, self.pair)
+        ends = _from_each(last)
+        sums = nn.functional.pad(self.inside(words).cumsum(1), (0, 0, 1, MAX_WORDS - 1))
+        inside = sums[:, 1:].unfold(1, MAX_WORDS, 1).transpose(2, 3) - sums[:, : words.shape[1], None]
+        lengths = torch.arange(1, MAX_WORDS + 1, device=words.device).unsqueeze(-1)
+        return (
+            torch.einsum("bwkg,bwmg->bwmk", halves, ends)
+            + self.of_first(first).unsqueeze(2)
+            + _from_each(self.of_last(last))
+            + inside / lengths
+            + self.length
+        )
+
+
+def _from_each(words: Tensor) -> Tensor:
+    """[B, W, H] to the MAX_WORDS words from each one on, [B, W, MAX_WORDS, H], zeros behind the last."""
+    return nn.functional.pad(words, (0, 0, 0, MAX_WORDS - 1)).unfold(1, MAX_WORDS, 1).transpose(2, 3)
+
+
+def whole(mask: Tensor) -> Tensor:
+    """Which spans end inside their window: `mask` [B, W], true at words, to [B, W, MAX_WORDS]."""
+    words = torch.arange(mask.shape[1], device=mask.device)
+    ends = words.unsqueeze(-1) + torch.arange(1, MAX_WORDS + 1, device=mask.device)
+    return ends <= mask.sum(1)[:, None, None]
+
+
 class Heads(nn.Module):
     """The two taggers and the linker on word states of `hidden` numbers."""
 
@@ -85,8 +139,8 @@ class Heads(nn.Module):
         self.shape = nn.Embedding(2 * len(SHAPES), shape_size)
         size = hidden + shape_size
         self.dropout = nn.Dropout(dropout)
-        self.mention = nn.Linear(size, 1 + 2 * len(MENTION_LABELS))
-        self.modifier = nn.Linear(size, 1 + 2 * len(MODIFIER_LABELS))
+        self.mention = Tagger(size, len(MENTION_LABELS))
+        self.modifier = Tagger(size, len(MODIFIER_LABELS))
         self.link_mention = nn.Linear(size, link_size)
         self.link_modifier = nn.Linear(size, link_size, bias=False)
         self.link_between = nn.Linear(size, link_size, bias=False)
@@ -102,13 +156,13 @@ class Heads(nn.Module):
 
         def states_at(pieces: Tensor) -> Tensor:
             index = pieces.unsqueeze(-1).expand(-1, -1, hidden.shape[-1])
-            return hidden.gather(1, index).to(self.mention.weight.dtype)
+            return hidden.gather(1, index).to(self.shape.weight.dtype)
 
         states = (states_at(batch.heads) + states_at(batch.tails)) / 2
         return self.dropout(torch.cat([states, self.shape(batch.shapes)], dim=-1))
 
     def tags(self, words: Tensor) -> tuple[Tensor, Tensor]:
-        """Word states to the logits of mentions [B, W, 9] and of modifiers [B, W, 33]."""
+        """Word states to the logits of mentions [B, W, MAX_WORDS, 5] and of modifiers [B, W, MAX_WORDS, 17]."""
         return self.mention(words), self.modifier(words)
 
     def links(self, words: Tensor, pairs: Tensor) -> Tensor:

@@ -18,6 +18,7 @@ class ModelInfo:
 
     `program` is the version of kiwi_fhir, `sha256` the hash of the model's weights. `scores` is False for a model
     whose mentions carry no confidence of their own (a generative one, or human annotation): none is written then.
+    `engine` is what ran the model, where it changes results by more than rounding (OpenVINO in int8).
     """
 
     name: str
@@ -25,6 +26,7 @@ class ModelInfo:
     program: str
     sha256: str | None = None
     scores: bool = True
+    engine: str | None = None
 
     @property
     def tag(self) -> str:
@@ -37,6 +39,8 @@ def device(model: ModelInfo) -> Resource:
     versions = [("program", model.program), ("model", model.version)]
     if model.sha256 is not None:
         versions.append(("model SHA-256", model.sha256))
+    if model.engine is not None:
+        versions.append(("engine", model.engine))
     return {
         "resourceType": "Device",
         "id": _DEVICE,

@@ -17,6 +17,7 @@ from kiwi_fhir.extract import ModelChoice
 from kiwi_fhir.extract.base import arch_of, base_sha256, load_base
 from kiwi_fhir.extract.bert import BertExtractor
 from kiwi_fhir.extract.delta import pack_delta
+from kiwi_fhir.extract.folder import FORMATS
 from kiwi_fhir.extract.model import JointModel
 from kiwi_fhir.extract.segment import segment
 from kiwi_fhir.extract.windows import Windower
@@ -93,6 +94,7 @@ def train(
             )
         soft = soften(teachers, windows, pad, device, lambda done, of: report("label", done, of, None), asked)
         metrics["teachers"] = {"seconds": time.monotonic() - started}
+        del teachers, asked
     last = replace(recipe, epochs=recipe.student_epochs) if soft else recipe
     weights, fitted = fit_model(last, adapted, [*documents, *passages], dev, soft, device, report)
     model = new_model(recipe, weights, device).cpu().eval()
@@ -113,7 +115,8 @@ def _ask(
 def _key(recipe: Recipe, documents: Sequence[Document], passages: Sequence[Document], texts: Sequence[str]) -> str:
     """Names all that decides what adaptation and teachers become."""
     digest = hashlib.sha256()
-    for part in (replace(recipe, student_epochs=0), *documents, "passages", *passages, "texts", *texts):
+    own = (FORMATS[recipe.arch], replace(recipe, student_epochs=0))
+    for part in (*own, *documents, "passages", *passages, "texts", *texts):
         digest.update(f"{part!r}\n".encode(errors="surrogatepass"))
     return digest.hexdigest()
 

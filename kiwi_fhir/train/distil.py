@@ -25,9 +25,10 @@ from kiwi_fhir.errors import KiwiError
 from kiwi_fhir.evaluate import score
 from kiwi_fhir.evaluate.calibration import Scored, scored_items
 from kiwi_fhir.evaluate.counts import LEVELS, MATCHES, Level
-from kiwi_fhir.extract.bert import BertExtractor, set_threads
+from kiwi_fhir.extract.bert import BertExtractor
 from kiwi_fhir.extract.calibration import IDENTITY, Line, is_line, log_odds
-from kiwi_fhir.extract.decode import decode
+from kiwi_fhir.extract.decode import decode, probable
+from kiwi_fhir.extract.device import set_threads
 from kiwi_fhir.extract.model import JointModel, collate, pair_features
 from kiwi_fhir.extract.windows import Window, batches
 from kiwi_fhir.train.checkpoint import Stages
@@ -49,7 +50,7 @@ def folds(documents: Sequence[Document], count: int, seed: int) -> list[list[Doc
 
 
 def ask(model: BertExtractor, texts: Sequence[str], report: Callable[[int, int], None]) -> dict[str, torch.Tensor]:
-    """What a tagger of any architecture thinks of all words of `texts`: `mentions` [W, 9], `modifiers` [W, 33]."""
+    """What a tagger of any architecture thinks of all spans of `texts`, see BertExtractor.probabilities."""
     mentions, modifiers = [], []
     for first in range(0, len(texts), _ASKED):
         of_mentions, of_modifiers = model.probabilities(texts[first : first + _ASKED])
@@ -69,8 +70,8 @@ def soften(
 ) -> list[SoftExample]:
     """`windows` with the mean of the teachers' opinions, in the same order; `report(done, all)` after every batch.
 
-    What another model was `asked` about the windows' words, one after the other, has as much weight as all teachers
-    together. The pairs are those of the spans that come out; their links are the teachers' opinion alone.
+    What another model was `asked` (see `ask`) about the windows' words, one after the other, has as much weight as all
+    teachers together. The pairs are those of the spans that come out; their links are the teachers' opinion alone.
     """
     found: list[SoftExample | None] = [None] * len(windows)
     starts = [0, *accumulate(len(window.heads) for window in windows)]
@@ -79,15 +80,15 @@ def soften(
     done = 0
     for chosen in batches([len(window.pieces) for window in windows], _BATCH_PIECES):
         some = [windows[index] for index in chosen]
-        others = None
+        other = None
         if asked is not None:
             mentions, modifiers = (
                 pad_sequence([labels[starts[index] : starts[index + 1]].float() for index in chosen], batch_first=True)
                 for labels in (asked["mentions"], asked["modifiers"])
             )
-            others = mentions, modifiers
+            other = mentions, modifiers
         with torch.inference_mode():
-            labelled = _soften(teachers, some, pad, device, others)
+            labelled = _soften(teachers, some, pad, device, other)
         for index, example in zip(chosen, labelled, strict=True):
             found[index] = example
         done += len(chosen)
@@ -100,22 +101,23 @@ def _soften(
     windows: list[Window],
     pad: int,
     device: torch.device,
-    asked: tuple[torch.Tensor, torch.Tensor] | None,
+    other: tuple[torch.Tensor, torch.Tensor] | None,
 ) -> list[SoftExample]:
     batch = collate(windows, pad).to(device)
     with torch.autocast(device.type, dtype=torch.bfloat16):
         states = [teacher(batch).float() for teacher in teachers]
     tags = [teacher.heads.tags(state) for teacher, state in zip(teachers, states, strict=True)]
     mentions, modifiers = (
-        torch.stack([tag[kind].float().softmax(-1) for tag in tags]).mean(0).cpu() for kind in (0, 1)
+        torch.stack([probable(tag[kind], batch.word_mask) for tag in tags]).mean(0).cpu() for kind in (0, 1)
     )
-    if asked is not None:
-        mentions, modifiers = (mentions + asked[0]) / 2, (modifiers + asked[1]) / 2
+    mask = batch.word_mask.cpu()
+    if other is not None:
+        mentions, modifiers = _joined(mentions, other[0]), _joined(modifiers, other[1])
     spans = [
-        ([span for span, _ in some], [span for span, _ in others])
-        for some, others in zip(
-            decode(mentions.clamp(min=1e-9).log(), batch.word_mask),
-            decode(modifiers.clamp(min=1e-9).log(), batch.word_mask),
+        ([span for span, _ in of_mentions], [span for span, _ in of_modifiers])
+        for of_mentions, of_modifiers in zip(
+            decode(mentions.clamp(min=1e-9).log(), mask),
+            decode(modifiers.clamp(min=1e-9).log(), mask),
             strict=True,
         )
     ]
@@ -143,6 +145,11 @@ def _soften(
         )
         first += count
     return examples
+
+
+def _joined(own: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
+    """The mean of probabilities; `own` of spans that the other model's windows cut, about which it says nothing."""
+    return torch.where(other.sum(-1, keepdim=True) > 0, (own + other) / 2, own)
 
 
 def teach(
@@ -184,7 +191,7 @@ def lean(model: JointModel, balance: dict[Level, float]) -> None:
     """Add to the taggers' logits of "no span", in place: more of it is more precision and less recall."""
     for level, value in balance.items():
         head = {"mentions": model.heads.mention, "modifiers": model.heads.modifier}[level]
-        head.bias.data[0] += value
+        head.length.data[:, 0] += value
 
 
 def fit_line(scored: Sequence[Scored]) -> Line:

@@ -1,10 +1,10 @@
-"""Annotated documents to training windows with word labels and links."""
+"""Annotated documents to training windows with spans and links."""
 
 from __future__ import annotations
 
 import random
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from torch import Tensor
@@ -17,18 +17,18 @@ from kiwi_fhir.types import MENTION_LABELS, MODIFIER_LABELS, Document, Span
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """A window with its gold: BIO labels by word, the pairs as `Heads.links` reads them, and which are links."""
+    """A window with its gold: spans, the pairs as `Heads.links` reads them, and which are links."""
 
     window: Window
-    mentions: list[int]
-    modifiers: list[int]
+    mentions: list[WordSpan]
+    modifiers: list[WordSpan]
     pairs: list[list[int]]
     linked: list[bool]
 
 
 @dataclass(frozen=True, slots=True)
 class SoftExample:
-    """A window with what teachers think: probabilities of the labels by word (fp16), pairs, and how likely each is."""
+    """A window with what teachers think: probabilities of spans (fp16, [W, MAX_WORDS, 1 + K]), pairs, their links'."""
 
     window: Window
     mentions: Tensor
@@ -113,17 +113,8 @@ def _example(document: Document, segments: Segments, window: Window) -> Example:
     pairs = pair_features(mentions, list(modifiers), window.sentences)
     return Example(
         window=window,
-        mentions=_bio(mentions, size),
-        modifiers=_bio(list(modifiers), size),
+        mentions=mentions,
+        modifiers=list(modifiers),
         pairs=[pair[2:] for pair in pairs],
         linked=[(pair[0], pair[1]) in links for pair in pairs],
     )
-
-
-def _bio(spans: Sequence[WordSpan], size: int) -> list[int]:
-    labels = [0] * size
-    for label, first, last in spans:
-        labels[first] = 1 + 2 * label
-        for word in range(first + 1, last):
-            labels[word] = 2 + 2 * label
-    return labels

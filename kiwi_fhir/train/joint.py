@@ -16,7 +16,7 @@ from kiwi_fhir.evaluate.counts import LEVELS
 from kiwi_fhir.extract.base import DEFAULT_BASE, arch_of, load_base, quiet_peft
 from kiwi_fhir.extract.bert import BertExtractor
 from kiwi_fhir.extract.llama_base import SMOLLM2
-from kiwi_fhir.extract.model import Heads, JointModel, collate
+from kiwi_fhir.extract.model import MAX_WORDS, Heads, JointModel, WordSpan, collate, whole
 from kiwi_fhir.extract.windows import Windower, batches
 from kiwi_fhir.train.examples import Example, SoftExample, examples
 from kiwi_fhir.types import Document
@@ -181,20 +181,20 @@ def _plan(found: list[AnyExample], recipe: Recipe, shuffle: random.Random) -> li
 
 
 def _loss(model: JointModel, found: list[AnyExample], pad: int, device: torch.device) -> torch.Tensor:
-    """Cross-entropy of both taggers (mean over words) and of the linker (mean over pairs)."""
+    """Cross-entropy of both taggers (sum over spans, mean over words) and of the linker (mean over pairs)."""
     batch = collate([example.window for example in found], pad).to(device)
     with torch.autocast(device.type, dtype=torch.bfloat16):
         words = model(batch)
     words = words.float()
     loss = words.new_zeros(())
+    spans, many = whole(batch.word_mask), batch.word_mask.sum()
     for logits, wanted in zip(
         model.heads.tags(words),
         ([example.mentions for example in found], [example.modifiers for example in found]),
         strict=True,
     ):
-        log = logits[batch.word_mask].log_softmax(-1)
-        targets = torch.cat([_dense(labels, log.shape[-1]) for labels in wanted]).to(device)
-        loss = loss - (targets * log).sum() / len(targets)
+        targets = _targets(wanted, logits.shape).to(device)
+        loss = loss - (targets[spans] * logits[spans].log_softmax(-1)).sum() / many
     pairs = [[row, *pair] for row, example in enumerate(found) for pair in example.pairs]
     if pairs:
         linked = torch.tensor([float(link) for example in found for link in example.linked], device=device)
@@ -203,11 +203,19 @@ def _loss(model: JointModel, found: list[AnyExample], pad: int, device: torch.de
     return loss
 
 
-def _dense(labels: list[int] | torch.Tensor, size: int) -> torch.Tensor:
-    """Labels of words as probabilities [W, size]."""
-    if isinstance(labels, torch.Tensor):
-        return labels.float()
-    return nn.functional.one_hot(torch.tensor(labels), size).float()
+def _targets(wanted: Sequence[list[WordSpan] | torch.Tensor], shape: torch.Size) -> torch.Tensor:
+    """Spans, or probabilities of spans, of each window as probabilities of `shape` [B, W, MAX_WORDS, 1 + K]."""
+    targets = torch.zeros(shape)
+    targets[..., 0] = 1.0
+    for row, spans in enumerate(wanted):
+        if isinstance(spans, torch.Tensor):
+            targets[row, : len(spans)] = spans.float()
+            continue
+        for label, first, last in spans:
+            if last - first <= MAX_WORDS:
+                targets[row, first, last - first - 1] = 0.0
+                targets[row, first, last - first - 1, 1 + label] = 1.0
+    return targets
 
 
 def extractor_of(model: JointModel, tokenizer: Any, recipe: Recipe, device: torch.device) -> BertExtractor:

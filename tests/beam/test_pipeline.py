@@ -14,10 +14,12 @@ from pathlib import Path
 import pytest
 from synthetic import write
 
+from kiwi_fhir.beam.map import DocumentMapper
 from kiwi_fhir.beam.pipeline import execute, options_of, prepare
 from kiwi_fhir.config import Config
 from kiwi_fhir.errors import InputError, TooManyFailures, UsageError
 from kiwi_fhir.fhir.validate import check_bundle
+from kiwi_fhir.types import Document, Mention, Note, Span
 
 ROWS = 24
 SEED = 4  # its table has rows marked as errors
@@ -35,6 +37,14 @@ def files(output):
         for path in sorted(Path(output).rglob("*"))
         if path.is_file() and path.name != "run.json"
     }
+
+
+@pytest.mark.parametrize("device", ["cpu", "openvino"])
+def test_a_bundle_says_when_it_was_made_in_int8(device):
+    document = Document(Note("n1", "Fever."), (Mention("problem", Span(0, 5)),), "human")
+    result, failures = DocumentMapper(Config(device=device, terminology="none"))(document)
+    assert not failures
+    assert (b"OpenVINO int8" in result.bundle) is (device == "openvino")
 
 
 @pytest.fixture(scope="module")

@@ -23,7 +23,7 @@ from kiwi_fhir.brat import read_folder
 from kiwi_fhir.evaluate import score
 from kiwi_fhir.evaluate.counts import LEVELS, MATCHES
 from kiwi_fhir.extract.base import load_base
-from kiwi_fhir.extract.bert import set_threads
+from kiwi_fhir.extract.device import set_threads
 from kiwi_fhir.train.distil import folds
 from kiwi_fhir.train.joint import Recipe, extractor_of, fit_model, new_model
 

