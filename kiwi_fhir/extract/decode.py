@@ -19,8 +19,8 @@ def decode(logits: Tensor, mask: Tensor, line: Line = IDENTITY) -> list[list[tup
 
     `logits` is [B, W, MAX_WORDS, 1 + K] by first word and length, label 0 for none; `mask` [B, W] is true at words. Of
     the spans with a label that is likelier than none the likeliest stays first, then the likeliest that does not
-    overlap it, and so on (the largest sum of log-odds keeps the same ones on the folds of the training notes). A span's
-    score is its label's probability, moved along `line`.
+    overlap it, and so on: on folds of the training notes the set with the largest sum of log-odds is no better. A
+    span's score is its label's probability, moved along `line`.
     """
     scores = torch.log_softmax(logits.float(), dim=-1)
     best, label = scores[..., 1:].max(-1)
