@@ -170,16 +170,20 @@ class Heads(nn.Module):
         sums = nn.functional.pad(words.cumsum(dim=1), (0, 0, 1, 0))
         row = pairs[:, 0]
 
-        def mean(start: Tensor, end: Tensor) -> Tensor:
-            return (sums[row, end] - sums[row, start]) / (end - start).clamp(min=1).unsqueeze(-1)
+        def means(layer: nn.Linear, start: Tensor, end: Tensor) -> Tensor:
+            """What `layer` makes of the mean of each pair's words, once for all pairs that share them."""
+            size = sums.shape[1]
+            spans, of_pair = torch.unique((row * size + start) * size + end, return_inverse=True)
+            at, first, last = spans // size**2, spans // size % size, spans % size
+            return layer((sums[at, last] - sums[at, first]) / (last - first).clamp(min=1).unsqueeze(-1))[of_pair]
 
-        mention = self.link_mention(mean(pairs[:, 1], pairs[:, 2]))
-        modifier = self.link_modifier(mean(pairs[:, 3], pairs[:, 4]))
+        mention = means(self.link_mention, pairs[:, 1], pairs[:, 2])
+        modifier = means(self.link_modifier, pairs[:, 3], pairs[:, 4])
         state = (
             mention
             + modifier
             + mention * modifier
-            + self.link_between(mean(pairs[:, 5], pairs[:, 6]))
+            + means(self.link_between, pairs[:, 5], pairs[:, 6])
             + self.link_pair(pairs[:, 7])
             + self.link_distance(pairs[:, 8])
             + self.link_neighbours(pairs[:, 9])
