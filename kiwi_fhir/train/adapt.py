@@ -22,6 +22,7 @@ import torch
 from torch import Tensor, nn
 
 from kiwi_fhir.errors import InputError, UsageError
+from kiwi_fhir.extract.device import autocast
 from kiwi_fhir.extract.segment import segment
 from kiwi_fhir.extract.windows import Window, Windower, batches
 
@@ -116,7 +117,7 @@ def adapt(
         for batch in plan:
             pieces, mask, targets = _masked([windows[index] for index in batch], tokenizer, shuffle)
             chosen = targets >= 0
-            with torch.autocast(device.type, dtype=torch.bfloat16):
+            with autocast(device):
                 hidden = encoder(input_ids=pieces.to(device), attention_mask=mask.to(device)).last_hidden_state
                 if to_left:
                     hidden = hidden.roll(1, dims=1)

@@ -28,7 +28,7 @@ from kiwi_fhir.evaluate.counts import LEVELS, MATCHES, Level
 from kiwi_fhir.extract.bert import BertExtractor
 from kiwi_fhir.extract.calibration import IDENTITY, Line, is_line, log_odds
 from kiwi_fhir.extract.decode import decode, probable
-from kiwi_fhir.extract.device import set_threads
+from kiwi_fhir.extract.device import autocast, set_threads
 from kiwi_fhir.extract.model import JointModel, collate, pair_features
 from kiwi_fhir.extract.windows import Window, batches
 from kiwi_fhir.train.checkpoint import Stages
@@ -104,7 +104,7 @@ def _soften(
     other: tuple[torch.Tensor, torch.Tensor] | None,
 ) -> list[SoftExample]:
     batch = collate(windows, pad).to(device)
-    with torch.autocast(device.type, dtype=torch.bfloat16):
+    with autocast(device):
         states = [teacher(batch).float() for teacher in teachers]
     tags = [teacher.heads.tags(state) for teacher, state in zip(teachers, states, strict=True)]
     mentions, modifiers = (

@@ -15,6 +15,7 @@ from kiwi_fhir.evaluate import score
 from kiwi_fhir.evaluate.counts import LEVELS
 from kiwi_fhir.extract.base import DEFAULT_BASE, arch_of, load_base, quiet_peft
 from kiwi_fhir.extract.bert import BertExtractor
+from kiwi_fhir.extract.device import autocast, best_dtype
 from kiwi_fhir.extract.llama_base import SMOLLM2
 from kiwi_fhir.extract.model import MAX_WORDS, Heads, JointModel, WordSpan, collate, whole
 from kiwi_fhir.extract.windows import Windower, batches
@@ -53,8 +54,8 @@ class Recipe:
     student_epochs: int = 8
 
 
-def prepare(encoder: Any, rank: int) -> Any:
-    """The encoder with those weights to train that `rank` says.
+def prepare(encoder: Any, rank: int, device: torch.device) -> Any:
+    """The encoder, on `device`, with those weights to train that `rank` says.
 
     Without an adapter the embeddings stay as they are: most are of words that no training note has. Dropout inside
     the attention goes, as it keeps torch from the fast kernel, and a fifth of the speed with it.
@@ -63,25 +64,25 @@ def prepare(encoder: Any, rank: int) -> Any:
         if hasattr(module, "query") and isinstance(getattr(module, "dropout", None), nn.Dropout):
             module.dropout.p = 0.0
     if rank:
-        return attach_lora(encoder, rank)
+        return attach_lora(encoder, rank, device)
     for name, weight in encoder.named_parameters():
         weight.requires_grad_("embed" not in name and "pooler" not in name)
-    return encoder
+    return encoder.to(device)
 
 
 #: The recipe of a tagger on a LLaMA, as far as a caller says nothing else.
 LLAMA_TAGGER = Recipe(arch="llama-tagger", base=SMOLLM2, rank=16, learning_rate=1.5e-3)
 
 
-def attach_lora(encoder: Any, rank: int) -> Any:
-    """The encoder with low-rank adapters on all its linear layers, the pooler's excepted; only these train.
+def attach_lora(encoder: Any, rank: int, device: torch.device) -> Any:
+    """The encoder, on `device`, with low-rank adapters on all its linear layers but the pooler's; only these train.
 
-    The frozen weights of a LLaMA go to bf16: autocast would round them anew in every step.
+    The frozen weights of a LLaMA are in bf16 where autocast is: it would round them anew in every step.
     """
     from peft import LoraConfig, get_peft_model
 
     if arch_of(encoder) == LLAMA_TAGGER.arch:
-        encoder.to(torch.bfloat16)
+        encoder.to(best_dtype(device))
     config = LoraConfig(
         r=rank,
         lora_alpha=rank,
@@ -90,14 +91,14 @@ def attach_lora(encoder: Any, rank: int) -> Any:
         bias="none",
     )
     with quiet_peft():
-        return get_peft_model(encoder, config)
+        return get_peft_model(encoder, config).to(device)
 
 
 def new_model(recipe: Recipe, weights: dict[str, torch.Tensor], device: torch.device) -> JointModel:
     """A new joint model with `weights` in place of its own, as far as they go."""
     torch.manual_seed(recipe.seed)
     encoder, _ = load_base(recipe.base)
-    model = JointModel(prepare(encoder, recipe.rank), Heads(encoder.config.hidden_size))
+    model = JointModel(prepare(encoder, recipe.rank, device), Heads(encoder.config.hidden_size))
     model.load_state_dict(weights, strict=False)
     model.to(device)
     return model
@@ -183,7 +184,7 @@ def _plan(found: list[AnyExample], recipe: Recipe, shuffle: random.Random) -> li
 def _loss(model: JointModel, found: list[AnyExample], pad: int, device: torch.device) -> torch.Tensor:
     """Cross-entropy of both taggers (sum over spans, mean over words) and of the linker (mean over pairs)."""
     batch = collate([example.window for example in found], pad).to(device)
-    with torch.autocast(device.type, dtype=torch.bfloat16):
+    with autocast(device):
         words = model(batch)
     words = words.float()
     loss = words.new_zeros(())

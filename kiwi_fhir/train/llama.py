@@ -19,6 +19,7 @@ from torch import nn
 
 from kiwi_fhir.errors import ModelError
 from kiwi_fhir.extract.base import quiet_peft
+from kiwi_fhir.extract.device import autocast, best_dtype
 from kiwi_fhir.extract.llama_base import SMOLLM2, llama_sha256, load_llama
 from kiwi_fhir.extract.prompts import Templates, load_templates
 from kiwi_fhir.memory import peak_memory
@@ -75,7 +76,7 @@ def train(
     """
     base, tokenizer = load_llama(
         recipe.base,
-        dtype=torch.bfloat16,
+        dtype=best_dtype(device),
         device_map=None if device.type == "cpu" else device.type,
         four_bit=recipe.four_bit,
     )
@@ -239,7 +240,7 @@ class _Run:
         for row in rows:
             row = row.to(self._device)
             kept = row.targets >= 0
-            with torch.autocast(self._device.type, dtype=torch.bfloat16):
+            with autocast(self._device):
                 hidden = self._inner.model(
                     input_ids=row.tokens, attention_mask=row.mask, position_ids=row.positions, use_cache=False
                 ).last_hidden_state

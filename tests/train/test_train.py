@@ -21,6 +21,7 @@ from kiwi_fhir.extract.bert import BertExtractor
 from kiwi_fhir.extract.calibration import IDENTITY, calibrated
 from kiwi_fhir.extract.decode import probable
 from kiwi_fhir.extract.delta import add_delta
+from kiwi_fhir.extract.device import autocast
 from kiwi_fhir.extract.folder import FORMATS
 from kiwi_fhir.extract.model import MAX_WORDS, collate
 from kiwi_fhir.extract.segment import segment
@@ -367,7 +368,7 @@ def test_soft_labels_are_the_teachers_mean():
     soft = soften(models, windows, tokenizer.pad_token_id, torch.device("cpu"), lambda done, of: None)
     assert [example.window for example in soft] == windows
     batch = collate(windows, tokenizer.pad_token_id)
-    with torch.inference_mode(), torch.autocast("cpu", dtype=torch.bfloat16):
+    with torch.inference_mode(), autocast(torch.device("cpu")):
         words = [model(batch) for model in models]
     with torch.inference_mode():
         tags = [
