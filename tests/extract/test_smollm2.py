@@ -44,7 +44,9 @@ def test_it_finds_mentions_with_their_modifiers(extractor):
     }
     assert document.failures == ()
     assert found["fever"] == ("problem", {"negation": "denies"})
-    assert found["chest pain"][1]["negation"] == "denies"
+    # Whether "denies" is in the mention, too, hangs on the rounding: bf16 and fp32 differ.
+    pains = [held for words, (_, held) in found.items() if words in {"chest pain", "denies chest pain"}]
+    assert [held["negation"] for held in pains] == ["denies"]
     assert found["aspirin"] == ("drug", {"strength": "81 mg", "frequency": "daily"})
     assert found["lisinopril"] == ("drug", {"strength": "10 mg", "frequency": "daily"})
     assert "severe" in {words for _, held in found.values() for words in held.values()}
