@@ -133,7 +133,7 @@ def _adapt(
     """The encoder's trained weights after its adaptation to `texts`, and what that cost."""
     torch.manual_seed(recipe.seed)
     encoder, tokenizer = load_base(recipe.base)
-    encoder = prepare(encoder, recipe.rank, device)
+    encoder = prepare(encoder, recipe.rank, device).to(device)
     metrics = adapt(
         encoder,
         tokenizer,

@@ -55,7 +55,7 @@ class Recipe:
 
 
 def prepare(encoder: Any, rank: int, device: torch.device) -> Any:
-    """The encoder, on `device`, with those weights to train that `rank` says.
+    """The encoder with those weights to train, on `device`, that `rank` says; it stays where it is.
 
     Without an adapter the embeddings stay as they are: most are of words that no training note has. Dropout inside
     the attention goes, as it keeps torch from the fast kernel, and a fifth of the speed with it.
@@ -67,7 +67,7 @@ def prepare(encoder: Any, rank: int, device: torch.device) -> Any:
         return attach_lora(encoder, rank, device)
     for name, weight in encoder.named_parameters():
         weight.requires_grad_("embed" not in name and "pooler" not in name)
-    return encoder.to(device)
+    return encoder
 
 
 #: The recipe of a tagger on a LLaMA, as far as a caller says nothing else.
@@ -75,9 +75,9 @@ LLAMA_TAGGER = Recipe(arch="llama-tagger", base=SMOLLM2, rank=16, learning_rate=
 
 
 def attach_lora(encoder: Any, rank: int, device: torch.device) -> Any:
-    """The encoder, on `device`, with low-rank adapters on all its linear layers but the pooler's; only these train.
+    """The encoder with low-rank adapters on all its linear layers, the pooler's excepted; only these train.
 
-    The frozen weights of a LLaMA are in bf16 where autocast is: it would round them anew in every step.
+    The frozen weights of a LLaMA go to bf16 where `device` trains in it: autocast would round them in every step.
     """
     from peft import LoraConfig, get_peft_model
 
@@ -91,7 +91,7 @@ def attach_lora(encoder: Any, rank: int, device: torch.device) -> Any:
         bias="none",
     )
     with quiet_peft():
-        return get_peft_model(encoder, config).to(device)
+        return get_peft_model(encoder, config)
 
 
 def new_model(recipe: Recipe, weights: dict[str, torch.Tensor], device: torch.device) -> JointModel:
