@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from kiwi_fhir.errors import ConfigError, KiwiError
-from kiwi_fhir.overrides import is_profile, profiles
+from kiwi_fhir.tables.overrides import is_profile, profiles
 
 #: FHIR R4's instant: to the second at least, always with an offset (hl7.org/fhir/R4/datatypes.html#instant).
 _INSTANT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)")

@@ -15,10 +15,10 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.x509.oid import NameOID
 from fhir_servers import Fault, Proxy, running_server
 
-from kiwi_fhir.backoff import Backoff, retry_after
+from kiwi_fhir.clients.backoff import Backoff, retry_after
 from kiwi_fhir.errors import KiwiError, Unavailable, UsageError
-from kiwi_fhir.fhir_auth import Access, access_from
-from kiwi_fhir.fhir_http import READ_SCOPE, FhirClient, issues_of
+from kiwi_fhir.clients.fhir_auth import Access, access_from
+from kiwi_fhir.clients.fhir import READ_SCOPE, FhirClient, issues_of
 
 SECRET = "s3cr3t-Zebediah"
 
@@ -109,7 +109,7 @@ def test_wrong_credentials(guarded, settings, words):
 
 def test_what_is_signed(guarded, tmp_path):
     """Header and claims as the specification wants them."""
-    from kiwi_fhir.fhir_auth import Authorization
+    from kiwi_fhir.clients.fhir_auth import Authorization
 
     said = {}
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import orjson
 import pytest
 
-from kiwi_fhir.brat import read_folder
+from kiwi_fhir.documents.brat import read_folder
 from kiwi_fhir.extract.segment import segment
 from kiwi_fhir.fhir import BundleWriter, ModelInfo, check_bundle, to_json
 from kiwi_fhir.normalize import Normalizer

@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from kiwi_fhir import overrides
+from kiwi_fhir.tables import overrides
 from kiwi_fhir.config import Config
 from kiwi_fhir.errors import MappingError
 from kiwi_fhir.fhir.rules import load_rules

@@ -22,7 +22,7 @@ from kiwi_fhir.beam.stages import NAMESPACE, Extract, MapToFhir, ReadNotes, Writ
 from kiwi_fhir.config import Config
 from kiwi_fhir.errors import InputError, KiwiError, TooManyFailures, UsageError
 from kiwi_fhir.extract import ModelChoice
-from kiwi_fhir.memory import peak_memory
+from kiwi_fhir.run.memory import peak_memory
 from kiwi_fhir.notes import Holding, Source, factory_for, release, server_source
 from kiwi_fhir.tables import fingerprint as tables_fingerprint
 from kiwi_fhir.write.shards import (

@@ -12,7 +12,7 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from kiwi_fhir.brat import read_folder
+from kiwi_fhir.documents.brat import read_folder
 from kiwi_fhir.errors import UsageError
 from kiwi_fhir.types import Document
 

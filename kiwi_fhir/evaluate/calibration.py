@@ -15,7 +15,7 @@ import numpy as np
 
 from kiwi_fhir.evaluate.counts import LEVELS, MATCHES, Level
 from kiwi_fhir.evaluate.scores import score
-from kiwi_fhir.min_score import at_least
+from kiwi_fhir.documents.min_score import at_least
 from kiwi_fhir.types import ALLOWED_PAIRS, Document, Mention, Modifier, Span
 
 BINS = 10

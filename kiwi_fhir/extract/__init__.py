@@ -14,7 +14,7 @@ from kiwi_fhir.config import Config
 from kiwi_fhir.errors import ModelError, NoteError
 from kiwi_fhir.extract.folder import model_name, read_config
 from kiwi_fhir.extract.prompts import Templates, load_templates
-from kiwi_fhir.min_score import at_least
+from kiwi_fhir.documents.min_score import at_least
 from kiwi_fhir.types import Document, Failure, Note
 
 if TYPE_CHECKING:

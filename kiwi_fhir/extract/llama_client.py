@@ -16,7 +16,7 @@ import time
 
 import httpx2
 
-from kiwi_fhir.backoff import Backoff, is_untrusted, retry_after
+from kiwi_fhir.clients.backoff import Backoff, is_untrusted, retry_after
 from kiwi_fhir.errors import KiwiError, NoteError, Unavailable, UsageError
 
 KEY = "KIWI_LLM_API_KEY"

@@ -14,13 +14,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from kiwi_fhir.backoff import Backoff
+from kiwi_fhir.clients.backoff import Backoff
 from kiwi_fhir.errors import InputError, KiwiError, Unavailable, UsageError
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection, Select
 
-    from kiwi_fhir.database_url import DatabaseUrl
+    from kiwi_fhir.clients.database_url import DatabaseUrl
 
 _LIBRARIES = ("sqlalchemy", "psycopg", "sqlite3", "duckdb", "_duckdb")
 _HELD = "{} is held by another program: try again when that is done."
@@ -104,7 +104,7 @@ class Database:
 
     def _url(self) -> DatabaseUrl:
         try:
-            from kiwi_fhir.database_url import database_url
+            from kiwi_fhir.clients.database_url import database_url
         except ImportError as error:
             raise _missing(error) from error
         return database_url(self._address)
@@ -128,7 +128,7 @@ def _sqlalchemy(url: DatabaseUrl) -> Iterator[Session]:
 
         engine = create_engine("sqlite://", creator=connect, poolclass=NullPool, hide_parameters=True)
     else:
-        from kiwi_fhir.database_url import tls_options
+        from kiwi_fhir.clients.database_url import tls_options
 
         defaults = {"connect_timeout": _CONNECT_SECONDS, "application_name": "kiwi-fhir", "client_encoding": "utf8"}
         defaults |= tls_options(url)

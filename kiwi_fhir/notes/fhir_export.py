@@ -14,9 +14,9 @@ from urllib.parse import quote
 
 import orjson
 
-from kiwi_fhir.backoff import retry_after
+from kiwi_fhir.clients.backoff import retry_after
 from kiwi_fhir.errors import InputError, KiwiError, Unavailable, UsageError
-from kiwi_fhir.fhir_http import FhirClient, dicts, issues_of, resource_of
+from kiwi_fhir.clients.fhir import FhirClient, dicts, issues_of, resource_of
 from kiwi_fhir.notes.fhir_attachments import Attachments
 from kiwi_fhir.notes.fhir_search import Search
 

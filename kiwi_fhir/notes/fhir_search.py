@@ -15,7 +15,7 @@ from typing import Any
 from urllib.parse import parse_qsl
 
 from kiwi_fhir.errors import InputError, KiwiError, Unavailable, UsageError
-from kiwi_fhir.fhir_http import FhirClient, Refused, dicts, issues_of, resource_of
+from kiwi_fhir.clients.fhir import FhirClient, Refused, dicts, issues_of, resource_of
 from kiwi_fhir.notes.note_resources import DOCUMENT, REPORT
 
 #: Resources of a page, where the query does not say: a page is held in memory, with the notes in it.

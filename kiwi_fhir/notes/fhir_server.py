@@ -17,7 +17,7 @@ import orjson
 
 from kiwi_fhir.config import Config
 from kiwi_fhir.errors import InputError, KiwiError, NoteError, Unavailable, UsageError
-from kiwi_fhir.fhir_http import READ_SCOPE, Elsewhere, FhirClient
+from kiwi_fhir.clients.fhir import READ_SCOPE, Elsewhere, FhirClient
 from kiwi_fhir.notes import fhir_export as bulk
 from kiwi_fhir.notes.fhir_attachments import Attachments
 from kiwi_fhir.notes.fhir_search import Search, checked, pages, search_of

@@ -10,7 +10,7 @@ from typing import Literal
 import httpx2
 
 from kiwi_fhir.errors import KiwiError
-from kiwi_fhir.fhir_http import FhirClient, issues_of, next_of, resource_of
+from kiwi_fhir.clients.fhir import FhirClient, issues_of, next_of, resource_of
 from kiwi_fhir.types import Failure
 from kiwi_fhir.write import fhir_transaction as plan
 from kiwi_fhir.write.fhir_transaction import Resource

@@ -12,8 +12,8 @@ from collections.abc import Iterable, Sequence
 from queue import Empty, SimpleQueue
 
 from kiwi_fhir.errors import KiwiError, Unavailable, UsageError
-from kiwi_fhir.fhir_auth import Access
-from kiwi_fhir.fhir_http import WRITE_SCOPE, FhirClient, dicts, resource_of
+from kiwi_fhir.clients.fhir_auth import Access
+from kiwi_fhir.clients.fhir import WRITE_SCOPE, FhirClient, dicts, resource_of
 from kiwi_fhir.types import Failure
 from kiwi_fhir.write import fhir_transaction as plan
 from kiwi_fhir.write.fhir_delivery import Delivery, NotAllowed, Parcel, Sent, kinds, refused

@@ -10,10 +10,10 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Sequence
 
-from kiwi_fhir.backoff import Backoff
-from kiwi_fhir.database_url import DUCKDB, SQLITE, DatabaseUrl, database_url
+from kiwi_fhir.clients.backoff import Backoff
+from kiwi_fhir.clients.database_url import DUCKDB, SQLITE, DatabaseUrl, database_url
 from kiwi_fhir.errors import KiwiError, UsageError
-from kiwi_fhir.omop_tables import CDM_VERSION, CLINICAL, COLUMNS, LINKS, NOTE, NOTE_NLP, needed
+from kiwi_fhir.omop.tables import CDM_VERSION, CLINICAL, COLUMNS, LINKS, NOTE, NOTE_NLP, needed
 from kiwi_fhir.types import Failure, NoteRows
 from kiwi_fhir.write.omop_database import Busy, Database, Field, Refused, quoted
 from kiwi_fhir.write.shards import Result

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from kiwi_fhir.database_url import DatabaseUrl
+from kiwi_fhir.clients.database_url import DatabaseUrl
 from kiwi_fhir.errors import KiwiError, Unavailable
 
 Row = tuple[object, ...]

@@ -18,9 +18,9 @@ import pyarrow as pa
 from sqlalchemy import BigInteger, Date, DateTime, Integer, Numeric
 from sqlalchemy.types import TypeEngine
 
-from kiwi_fhir.database_url import DatabaseUrl
+from kiwi_fhir.clients.database_url import DatabaseUrl
 from kiwi_fhir.errors import KiwiError, UsageError
-from kiwi_fhir.omop_tables import TABLES
+from kiwi_fhir.omop.tables import TABLES
 from kiwi_fhir.write.omop_database import Busy, Database, Field, Refused, Row, kebab, listed, quoted
 
 _PATIENCE, _PAUSE = 120.0, 0.05

@@ -7,9 +7,9 @@ from typing import Any
 
 import psycopg
 
-from kiwi_fhir.database_url import tls_options
+from kiwi_fhir.clients.database_url import tls_options
 from kiwi_fhir.errors import KiwiError, UsageError
-from kiwi_fhir.omop_tables import statements
+from kiwi_fhir.omop.tables import statements
 from kiwi_fhir.write.omop_database import Busy, Database, Field, Refused, Row, kebab, listed, quoted
 
 _CONNECT_SECONDS = 15

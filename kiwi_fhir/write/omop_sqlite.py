@@ -12,9 +12,9 @@ from pathlib import Path
 
 from sqlalchemy import Date, DateTime, Numeric
 
-from kiwi_fhir.database_url import DatabaseUrl
+from kiwi_fhir.clients.database_url import DatabaseUrl
 from kiwi_fhir.errors import KiwiError, UsageError
-from kiwi_fhir.omop_tables import TABLES, statements
+from kiwi_fhir.omop.tables import TABLES, statements
 from kiwi_fhir.write.omop_database import Busy, Database, Field, Refused, Row, listed, quoted
 
 _WAIT_SECONDS = 60.0

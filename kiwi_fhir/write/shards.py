@@ -17,7 +17,7 @@ from typing import Any
 
 import orjson
 
-from kiwi_fhir.brat import format_ann
+from kiwi_fhir.documents.brat import format_ann
 from kiwi_fhir.types import Document, Failure, NoteRows, Shard
 from kiwi_fhir.write.page import page
 from kiwi_fhir.write.store import TEMPORARY, Store

@@ -56,7 +56,7 @@ def test_a_model_without_a_release_needs_an_instant(model, tmp_path):
 
 def test_notes_to_bundles_by_a_server(tmp_path, monkeypatch):
     """A server that answers some windows with garbage, is busy for some, and fails for good on one note."""
-    monkeypatch.setattr("kiwi_fhir.backoff._FIRST_PAUSE", 0.01)
+    monkeypatch.setattr("kiwi_fhir.clients.backoff._FIRST_PAUSE", 0.01)
     notes = tmp_path / "notes"
     notes.mkdir()
     for name in ("a", "b", "c"):

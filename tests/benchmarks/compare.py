@@ -14,10 +14,10 @@ import tempfile
 import time
 from pathlib import Path
 
-from kiwi_fhir.brat import format_ann, read_folder
+from kiwi_fhir.documents.brat import format_ann, read_folder
 from kiwi_fhir.evaluate import score
 from kiwi_fhir.extract import ModelChoice, chunks, extract
-from kiwi_fhir.memory import peak_memory
+from kiwi_fhir.run.memory import peak_memory
 from kiwi_fhir.types import Document
 
 LEVELS = ("mentions", "modifiers", "links")

@@ -21,7 +21,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from kiwi_fhir.brat import read_folder
+from kiwi_fhir.documents.brat import read_folder
 from kiwi_fhir.extract import load
 from kiwi_fhir.extract.segment import segment
 from kiwi_fhir.normalize import Normalizer

@@ -23,11 +23,11 @@ from pathlib import Path
 import torch
 from synthetic import note_text
 
-from kiwi_fhir.brat import read_folder
+from kiwi_fhir.documents.brat import read_folder
 from kiwi_fhir.evaluate import score
 from kiwi_fhir.extract import DEFAULT_MODEL, ModelChoice
 from kiwi_fhir.extract.bert import BertExtractor
-from kiwi_fhir.memory import peak_memory
+from kiwi_fhir.run.memory import peak_memory
 from kiwi_fhir.types import Document, Note
 
 #: Name to device and the encoder's numbers (None: the engine's own choice); the first one is the reference.

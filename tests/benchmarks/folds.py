@@ -19,7 +19,7 @@ from pathlib import Path
 import torch
 from safetensors.torch import load_file
 
-from kiwi_fhir.brat import read_folder
+from kiwi_fhir.documents.brat import read_folder
 from kiwi_fhir.evaluate import score
 from kiwi_fhir.evaluate.counts import LEVELS, MATCHES
 from kiwi_fhir.extract.base import load_base

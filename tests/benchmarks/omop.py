@@ -59,7 +59,7 @@ def with_small_ids(url):
     """NOTE_NLP as the official DDL makes it, its ids of 32 bits."""
     import psycopg
 
-    from kiwi_fhir.omop_tables import statements
+    from kiwi_fhir.omop.tables import statements
 
     with psycopg.connect(url) as connection:
         for statement in statements("note_nlp", "postgresql+psycopg"):

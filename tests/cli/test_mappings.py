@@ -5,7 +5,7 @@ import sys
 import pytest
 
 from kiwi_fhir.cli import main
-from kiwi_fhir.overrides import table_names
+from kiwi_fhir.tables.overrides import table_names
 
 
 @pytest.fixture

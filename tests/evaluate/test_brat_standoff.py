@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kiwi_fhir.brat import MODEL, format_ann, parse_ann, read_folder
+from kiwi_fhir.documents.brat import MODEL, format_ann, parse_ann, read_folder
 from kiwi_fhir.errors import InputError, UsageError
 from kiwi_fhir.types import ALLOWED_PAIRS, MENTION_LABELS, MODIFIER_LABELS, Document, Mention, Modifier, Note, Span
 

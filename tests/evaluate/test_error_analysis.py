@@ -26,7 +26,7 @@ from kiwi_fhir.evaluate.errors import (
     note_style,
 )
 from kiwi_fhir.evaluate.tables import error_tables
-from kiwi_fhir.jsonl import format_line
+from kiwi_fhir.documents.jsonl import format_line
 from kiwi_fhir.types import MENTION_LABELS, MODIFIER_LABELS, Document, Mention, Modifier, Note, Span
 
 TEXT = "No severe fever at night , chills ; aspirin 81 mg daily ."

@@ -8,7 +8,7 @@ import time
 import pytest
 from llm_servers import FaultyServer, free_port, llama_cpp, transformers_serve, write_tiny_gguf
 
-from kiwi_fhir import backoff
+from kiwi_fhir.clients import backoff
 from kiwi_fhir.errors import Unavailable, UsageError
 from kiwi_fhir.extract import llama_client
 from kiwi_fhir.extract.copy_grammar import longest_answer

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from kiwi_fhir.brat import read_folder
+from kiwi_fhir.documents.brat import read_folder
 from kiwi_fhir.evaluate import score
 from kiwi_fhir.extract import load
 

@@ -18,10 +18,10 @@ import pytest
 from fhir_servers import Fault, running_server
 from synthetic import documents
 
-from kiwi_fhir import backoff
+from kiwi_fhir.clients import backoff
 from kiwi_fhir.errors import InputError, KiwiError, NoteError, Unavailable, UsageError
-from kiwi_fhir.fhir_auth import Access
-from kiwi_fhir.fhir_http import READ_SCOPE, FhirClient
+from kiwi_fhir.clients.fhir_auth import Access
+from kiwi_fhir.clients.fhir import READ_SCOPE, FhirClient
 from kiwi_fhir.notes import fhir_attachments, fhir_export, fhir_search
 from kiwi_fhir.notes.fhir_search import search_of
 from kiwi_fhir.notes.fhir_server import FhirServerSource

@@ -344,7 +344,7 @@ def test_wrong_addresses_and_files(tmp_path):
     ],
 )
 def test_tls_is_verified_unless_told(address, environment, mode):
-    from kiwi_fhir.database_url import database_url, tls_options
+    from kiwi_fhir.clients.database_url import database_url, tls_options
 
     options = tls_options(database_url(address, environment), environment)
     assert options.get("sslmode") == mode

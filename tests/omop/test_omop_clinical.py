@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import pytest
 from omop_notes import ASPIRIN, HYPERTENSION, SODIUM, SURGERY, TEXT, fact, facts, maker, modifier, note
 
-from kiwi_fhir.omop_tables import CLINICAL, COLUMNS, LINKS
+from kiwi_fhir.omop.tables import CLINICAL, COLUMNS, LINKS
 from kiwi_fhir.types import (
     BloodPressure,
     Coding,

@@ -14,7 +14,7 @@ from omop_notes import TEXT, fact, facts, maker, note, result, results
 from omop_writer import write
 from test_omop_tables import is_id, official
 
-from kiwi_fhir.omop_tables import CLINICAL, COLUMNS, LINKS, NOTE, NOTE_NLP
+from kiwi_fhir.omop.tables import CLINICAL, COLUMNS, LINKS, NOTE, NOTE_NLP
 from kiwi_fhir.write.omop import OmopSink
 
 HERE = Path(__file__).parent

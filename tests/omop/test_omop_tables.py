@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from kiwi_fhir.omop_tables import COLUMNS, LINKS, TABLES, statements
+from kiwi_fhir.omop.tables import COLUMNS, LINKS, TABLES, statements
 from kiwi_fhir.write.omop import OmopSink
 
 #: table, field, required and type of the tables that we write, compared with OHDSI/CommonDataModel (November 2026):

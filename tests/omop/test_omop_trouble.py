@@ -17,7 +17,7 @@ from typer.testing import CliRunner
 
 from kiwi_fhir.cli.commands import app
 from kiwi_fhir.config import Config
-from kiwi_fhir.database_url import database_url
+from kiwi_fhir.clients.database_url import database_url
 from kiwi_fhir.errors import KiwiError, UsageError
 from kiwi_fhir.write.omop import OmopSink
 from kiwi_fhir.write.omop_duckdb import DuckDB

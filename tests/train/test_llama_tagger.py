@@ -14,7 +14,7 @@ from torch import nn
 from transformers import AutoModel
 from typer.testing import CliRunner
 
-from kiwi_fhir.brat import format_ann
+from kiwi_fhir.documents.brat import format_ann
 from kiwi_fhir.cli.commands import app
 from kiwi_fhir.errors import ModelError, UsageError
 from kiwi_fhir.extract import ModelChoice, load

@@ -4,7 +4,7 @@ from collections import Counter
 from pathlib import Path
 
 from kiwi_fhir import train
-from kiwi_fhir.brat import read_folder
+from kiwi_fhir.documents.brat import read_folder
 from kiwi_fhir.types import ALLOWED_PAIRS
 
 PASSAGES = Path(train.__file__).parent / "passages"

@@ -11,7 +11,7 @@ from tokenizers import ByteLevelBPETokenizer
 from transformers import RobertaConfig, RobertaModel, RobertaTokenizerFast
 from typer.testing import CliRunner
 
-from kiwi_fhir.brat import format_ann, read_folder
+from kiwi_fhir.documents.brat import format_ann, read_folder
 from kiwi_fhir.cli.commands import app
 from kiwi_fhir.errors import InputError, KiwiError, UsageError
 from kiwi_fhir.evaluate.calibration import reliability

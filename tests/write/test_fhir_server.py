@@ -9,9 +9,9 @@ import pytest
 from fhir_notes import SECRET, document, result, results
 from fhir_servers import Fault, running_server
 
-from kiwi_fhir import backoff
+from kiwi_fhir.clients import backoff
 from kiwi_fhir.errors import KiwiError, UsageError
-from kiwi_fhir.fhir_auth import Access
+from kiwi_fhir.clients.fhir_auth import Access
 from kiwi_fhir.write.fhir_delivery import Parcel
 from kiwi_fhir.write.fhir_server import FhirServer
 from kiwi_fhir.write.fhir_transaction import NOTE_SYSTEM

@@ -9,7 +9,7 @@ from fhir_notes import SECRET, result, results
 from fhir_notes import document as note
 from fhir_servers import Fault, running_server
 
-from kiwi_fhir import backoff
+from kiwi_fhir.clients import backoff
 from kiwi_fhir.cli import main
 from kiwi_fhir.write import load as load_module
 

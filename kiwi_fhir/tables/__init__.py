@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, NoReturn, TypeAlias, Union
 
 from kiwi_fhir.errors import MappingError
-from kiwi_fhir.overrides import OVERRIDES, KeyPath, is_profile, merged, override_files, table_names, table_path
+from kiwi_fhir.tables.overrides import OVERRIDES, KeyPath, is_profile, merged, override_files, table_names, table_path
 
 __all__ = ["ListOf", "MapOf", "OneOf", "Schema", "check_sections", "fingerprint", "load_table", "refuse", "table_path"]
 

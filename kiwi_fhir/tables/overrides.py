@@ -22,7 +22,7 @@ KeyPath: TypeAlias = tuple[str | int, ...]
 #: The overrides of a folder.
 OVERRIDES = "overrides"
 _PROFILE = "profile"
-_HERE = Path(__file__).parent
+_HERE = Path(__file__).parents[1]
 _PART = r"(?:\"[^\"]*\"|'[^']*'|[A-Za-z0-9_-]+)"
 _KEYS = rf"{_PART}(?:\s*\.\s*{_PART})*"
 _HEADER = re.compile(rf"\s*(?P<open>\[\[?)\s*(?P<keys>{_KEYS})\s*\]")

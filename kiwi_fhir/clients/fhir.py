@@ -17,9 +17,9 @@ from typing import Any
 import httpx2
 import orjson
 
-from kiwi_fhir.backoff import Backoff, is_untrusted, retry_after
+from kiwi_fhir.clients.backoff import Backoff, is_untrusted, retry_after
 from kiwi_fhir.errors import KiwiError, Unavailable, UsageError
-from kiwi_fhir.fhir_auth import Access, Authorization, access_from
+from kiwi_fhir.clients.fhir_auth import Access, Authorization, access_from
 
 JSON = "application/fhir+json"
 #: What a server says that is away or busy. Other answers come again, however often one asks.

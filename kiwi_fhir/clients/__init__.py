@@ -1,0 +1,1 @@
+"""What other machines are talked to by: FHIR servers, their logins, and the URLs of databases."""

@@ -1,0 +1,1 @@
+"""A run in plain Python: prepared, worked off shard by shard, reported."""
