@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kiwi_fhir.beam.shards import extract_shard, map_shard
+from kiwi_fhir.run.shards import extract_shard, map_shard
 from kiwi_fhir.config import Config, read_config
 from kiwi_fhir.errors import ConfigError
 from kiwi_fhir.extract import extract

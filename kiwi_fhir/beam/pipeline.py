@@ -14,11 +14,11 @@ import orjson
 from apache_beam.options.pipeline_options import PipelineOptions, StandardOptions
 
 from kiwi_fhir import __version__
-from kiwi_fhir.beam import progress
+from kiwi_fhir.run import progress
 from kiwi_fhir.beam.files import files_for, store_for
-from kiwi_fhir.beam.map import DocumentMapper
-from kiwi_fhir.beam.shards import Input, plan_inputs
-from kiwi_fhir.beam.stages import NAMESPACE, Extract, MapToFhir, ReadNotes, WriteShards
+from kiwi_fhir.run.mapper import DocumentMapper
+from kiwi_fhir.run.shards import Input, plan_inputs
+from kiwi_fhir.beam.job import NAMESPACE, Extract, MapToFhir, ReadNotes, WriteShards
 from kiwi_fhir.config import Config
 from kiwi_fhir.errors import InputError, KiwiError, TooManyFailures, UsageError
 from kiwi_fhir.extract import ModelChoice

@@ -10,7 +10,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from kiwi_fhir.beam.map import DocumentMapper
+from kiwi_fhir.run.mapper import DocumentMapper
 from kiwi_fhir.beam.pipeline import open_source
 from kiwi_fhir.config import Config
 from kiwi_fhir.errors import InputError

@@ -58,7 +58,7 @@ def run_pipeline(
 @contextmanager
 def _interruptible() -> Iterator[None]:
     """SIGTERM ends a run as Ctrl-C does: with its report. The runner may swallow the exception, so it is kept too."""
-    from kiwi_fhir.beam import progress
+    from kiwi_fhir.run import progress
 
     def interrupt(*_: Any) -> None:
         error = KeyboardInterrupt()
@@ -86,7 +86,7 @@ def _nothing() -> Iterator[None]:
 @contextmanager
 def _progress(console: Console) -> Iterator[None]:
     """Notes done and notes a second: a live line on a terminal, a plain line now and then elsewhere."""
-    from kiwi_fhir.beam import progress
+    from kiwi_fhir.run import progress
 
     stop = threading.Event()
     started = time.monotonic()

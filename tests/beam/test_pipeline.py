@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from synthetic import write
 
-from kiwi_fhir.beam.map import DocumentMapper
+from kiwi_fhir.run.mapper import DocumentMapper
 from kiwi_fhir.beam.pipeline import execute, options_of, prepare
 from kiwi_fhir.config import Config
 from kiwi_fhir.errors import InputError, TooManyFailures, UsageError

@@ -4,7 +4,7 @@ import pickle
 
 import pytest
 
-from kiwi_fhir.beam.map import DocumentMapper
+from kiwi_fhir.run.mapper import DocumentMapper
 from kiwi_fhir.beam.pipeline import prepare
 from kiwi_fhir.config import Config, read_config
 from kiwi_fhir.errors import ConfigError, InputError, UsageError

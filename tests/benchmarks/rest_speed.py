@@ -17,8 +17,8 @@ from pathlib import Path
 
 from synthetic import note_text, write
 
-from kiwi_fhir.beam.map import DocumentMapper
-from kiwi_fhir.beam.shards import Input, map_shard, read_shards
+from kiwi_fhir.run.mapper import DocumentMapper
+from kiwi_fhir.run.shards import Input, map_shard, read_shards
 from kiwi_fhir.config import Config
 from kiwi_fhir.extract import load
 from kiwi_fhir.notes import LOCAL, SOURCES

@@ -14,8 +14,8 @@ import apache_beam as beam
 from apache_beam.metrics import Metrics
 from apache_beam.utils.shared import Shared
 
-from kiwi_fhir.beam import progress
-from kiwi_fhir.beam.shards import Input, extract_shard, map_shard, read_shards
+from kiwi_fhir.run import progress
+from kiwi_fhir.run.shards import Input, extract_shard, map_shard, read_shards
 from kiwi_fhir.config import Config
 from kiwi_fhir.extract import Extractor
 from kiwi_fhir.notes import Source

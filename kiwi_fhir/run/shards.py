@@ -9,7 +9,7 @@ from typing import Any
 
 import orjson
 
-from kiwi_fhir.beam import progress
+from kiwi_fhir.run import progress
 from kiwi_fhir.errors import InputError
 from kiwi_fhir.extract import Extractor, chunks, extract
 from kiwi_fhir.notes import Source
