@@ -18,7 +18,7 @@ from kiwi_fhir.errors import InputError, TooManyFailures, Unavailable, UsageErro
 from kiwi_fhir.fhir.bundle import to_json
 from kiwi_fhir.fhir.document_reference import document_reference
 from kiwi_fhir.fhir.rules import Rules, load_rules
-from kiwi_fhir.fhir.validate import check_resource
+from kiwi_fhir.fhir.r4.validate import check_resource
 from kiwi_fhir.notes import Source, release
 from kiwi_fhir.types import Failure, Note
 from kiwi_fhir.write.shards import failure_lines

@@ -135,7 +135,7 @@ def _train_llama(
     display: _Display,
 ) -> None:
     """The checkpoint is kept in the model's folder until the model is written, so the same call goes on from it."""
-    from kiwi_fhir.extract.prompts import TEMPLATES, load_templates
+    from kiwi_fhir.extract.generative.prompts import TEMPLATES, load_templates
     from kiwi_fhir.train.llama import LlamaRecipe, save, train
 
     folder = templates or TEMPLATES

@@ -17,9 +17,9 @@ from rich.markup import escape
 from rich.table import Table
 
 from kiwi_fhir.errors import KiwiError, UsageError
-from kiwi_fhir.fhir.outcome import issue_of, nothing_found
-from kiwi_fhir.fhir.spec import RESOURCES
-from kiwi_fhir.fhir.validate import Finding, check_bundle, check_resource
+from kiwi_fhir.fhir.r4.outcome import issue_of, nothing_found
+from kiwi_fhir.fhir.r4.spec import RESOURCES
+from kiwi_fhir.fhir.r4.validate import Finding, check_bundle, check_resource
 
 _SHOWN = 200
 _WIDE = 200  # columns where no terminal sets them, so that paths stay whole in a log

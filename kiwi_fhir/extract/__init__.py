@@ -13,12 +13,12 @@ from urllib.parse import parse_qs
 from kiwi_fhir.config import Config
 from kiwi_fhir.errors import ModelError, NoteError
 from kiwi_fhir.extract.folder import model_name, read_config
-from kiwi_fhir.extract.prompts import Templates, load_templates
+from kiwi_fhir.extract.generative.prompts import Templates, load_templates
 from kiwi_fhir.documents.min_score import at_least
 from kiwi_fhir.types import Document, Failure, Note
 
 if TYPE_CHECKING:
-    from kiwi_fhir.extract.llama_server import LlamaServer
+    from kiwi_fhir.extract.generative.server import LlamaServer
 
 #: The names of the models that ship in the package: a joint BERT, and adapters that make a LLaMA of 135 M weights a
 #: writer, or a tagger that reads both ways.
@@ -115,14 +115,14 @@ class ModelChoice:
         Raises ModelError.
         """
         if self.is_server:
-            from kiwi_fhir.extract.llama import LlamaExtractor
+            from kiwi_fhir.extract.generative.extractor import LlamaExtractor
 
             templates = self.prompts()
             server = self._server(templates)
             return LlamaExtractor(server, templates, name=self.identify()[0], tables=tables)
         config = read_config(self.folder)
         if config["arch"] == "llama":
-            from kiwi_fhir.extract.llama import load_local
+            from kiwi_fhir.extract.generative.extractor import load_local
 
             return load_local(
                 self.folder,
@@ -136,12 +136,12 @@ class ModelChoice:
                 constrained=not self.unconstrained,
             )
         self._refuse_llama_options(config["arch"])
-        from kiwi_fhir.extract.bert import BertExtractor
+        from kiwi_fhir.extract.tagger.extractor import BertExtractor
 
         return BertExtractor.load(self.folder, threads=threads, device=device, tables=tables)
 
     def _server(self, templates: Templates) -> LlamaServer:
-        from kiwi_fhir.extract.llama_server import LlamaServer
+        from kiwi_fhir.extract.generative.server import LlamaServer
 
         url, _, query = self.model.partition("?")
         asked = parse_qs(query)

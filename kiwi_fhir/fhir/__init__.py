@@ -2,6 +2,6 @@
 
 from kiwi_fhir.fhir.bundle import BundleWriter, to_json
 from kiwi_fhir.fhir.provenance import ModelInfo
-from kiwi_fhir.fhir.validate import Finding, check_bundle, check_resource
+from kiwi_fhir.fhir.r4.validate import Finding, check_bundle, check_resource
 
 __all__ = ["BundleWriter", "Finding", "ModelInfo", "check_bundle", "check_resource", "to_json"]

@@ -9,7 +9,7 @@ import base64
 from datetime import datetime, tzinfo
 
 from kiwi_fhir.fhir.elements import Resource, concept, date_time, sheet_of, words
-from kiwi_fhir.fhir.primitives import is_id, is_instant
+from kiwi_fhir.fhir.r4.primitives import is_id, is_instant
 from kiwi_fhir.fhir.rules import Rules
 from kiwi_fhir.types import Note
 

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from kiwi_fhir.fhir.ids import uuid_of
-from kiwi_fhir.fhir.invariants import UCUM
-from kiwi_fhir.fhir.primitives import is_date_time, is_id
+from kiwi_fhir.fhir.r4.invariants import UCUM
+from kiwi_fhir.fhir.r4.primitives import is_date_time, is_id
 from kiwi_fhir.fhir.rules import Rules
 from kiwi_fhir.types import Coding, Fact, Interval, Mention, Modifier, Moment, Note, Quantity, Term
 

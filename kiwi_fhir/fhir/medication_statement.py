@@ -6,7 +6,7 @@ import re
 from decimal import Decimal
 
 from kiwi_fhir.fhir.elements import Resource, Sheet, choose_time, interval, joined, quantity
-from kiwi_fhir.fhir.invariants import UCUM
+from kiwi_fhir.fhir.r4.invariants import UCUM
 from kiwi_fhir.types import Dosage, Fact, Interval, Quantity, Ratio
 
 _MEDICATION = "medication"

@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from kiwi_fhir.fhir.invariants import UCUM, codes_of
-from kiwi_fhir.fhir.systems import LOINC
+from kiwi_fhir.fhir.r4.invariants import UCUM, codes_of
+from kiwi_fhir.fhir.r4.systems import LOINC
 
 Resource = dict[str, Any]
 

@@ -6,7 +6,7 @@ import re
 from decimal import Decimal
 from typing import Literal
 
-from kiwi_fhir.normalize.numbers import NUMBER, read_number
+from kiwi_fhir.normalize.text.numbers import NUMBER, read_number
 from kiwi_fhir.types import Interval, Quantity
 
 #: Whom a time is about: a problem that goes on (where a bare length of time says since when), a relative (where "at 50"

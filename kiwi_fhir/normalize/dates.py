@@ -15,8 +15,8 @@ from decimal import Decimal
 from pathlib import Path
 
 from kiwi_fhir.normalize.ages import About, age_of
-from kiwi_fhir.normalize.numbers import NUMBER, read_number
-from kiwi_fhir.normalize.words import Phrases, plain
+from kiwi_fhir.normalize.text.numbers import NUMBER, read_number
+from kiwi_fhir.normalize.text.words import Phrases, plain
 from kiwi_fhir.tables import ListOf, MapOf, Schema, load_table
 from kiwi_fhir.types import Modifier, Moment
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from kiwi_fhir.normalize.words import load_vocabulary, plain
+from kiwi_fhir.normalize.text.words import load_vocabulary, plain
 from kiwi_fhir.tables import ListOf, load_table
 from kiwi_fhir.types import Coding, Term
 

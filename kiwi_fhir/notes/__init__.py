@@ -58,7 +58,7 @@ DATABASES: dict[str, SourceFactory] = {
 
 
 def _fhir(config: Config) -> Source:
-    from kiwi_fhir.notes.fhir_server import from_config
+    from kiwi_fhir.notes.fhir.server import from_config
 
     return from_config(config)
 

@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from kiwi_fhir.errors import InputError, UsageError
 from kiwi_fhir.extract.device import autocast
 from kiwi_fhir.extract.segment import segment
-from kiwi_fhir.extract.windows import Window, Windower, batches
+from kiwi_fhir.extract.tagger.windows import Window, Windower, batches
 
 MASKED_SHARE = 0.2
 WINDOW_PIECES = 192

@@ -15,12 +15,12 @@ import torch
 from kiwi_fhir.errors import UsageError
 from kiwi_fhir.extract import ModelChoice
 from kiwi_fhir.extract.base import arch_of, base_sha256, load_base
-from kiwi_fhir.extract.bert import BertExtractor
-from kiwi_fhir.extract.delta import pack_delta
+from kiwi_fhir.extract.tagger.extractor import BertExtractor
+from kiwi_fhir.extract.tagger.delta import pack_delta
 from kiwi_fhir.extract.folder import FORMATS
-from kiwi_fhir.extract.model import JointModel
+from kiwi_fhir.extract.tagger.model import JointModel
 from kiwi_fhir.extract.segment import segment
-from kiwi_fhir.extract.windows import Windower
+from kiwi_fhir.extract.tagger.windows import Windower
 from kiwi_fhir.train.adapt import adapt
 from kiwi_fhir.train.checkpoint import Stages
 from kiwi_fhir.train.distil import ask, folds, lean, learn_from_folds, soften, teach

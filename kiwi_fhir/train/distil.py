@@ -25,12 +25,12 @@ from kiwi_fhir.errors import KiwiError
 from kiwi_fhir.evaluate import score
 from kiwi_fhir.evaluate.calibration import Scored, scored_items
 from kiwi_fhir.evaluate.counts import LEVELS, MATCHES, Level
-from kiwi_fhir.extract.bert import BertExtractor
+from kiwi_fhir.extract.tagger.extractor import BertExtractor
 from kiwi_fhir.extract.calibration import IDENTITY, Line, is_line, log_odds
-from kiwi_fhir.extract.decode import decode, probable
+from kiwi_fhir.extract.tagger.decode import decode, probable
 from kiwi_fhir.extract.device import autocast, set_threads
-from kiwi_fhir.extract.model import JointModel, collate, pair_features
-from kiwi_fhir.extract.windows import Window, batches
+from kiwi_fhir.extract.tagger.model import JointModel, collate, pair_features
+from kiwi_fhir.extract.tagger.windows import Window, batches
 from kiwi_fhir.train.checkpoint import Stages
 from kiwi_fhir.train.examples import SoftExample
 from kiwi_fhir.train.joint import Recipe, Report, extractor_of, fit_model, new_model

@@ -9,9 +9,9 @@ from dataclasses import dataclass, replace
 
 from torch import Tensor
 
-from kiwi_fhir.extract.model import WordSpan, pair_features
+from kiwi_fhir.extract.tagger.model import WordSpan, pair_features
 from kiwi_fhir.extract.segment import Segments, segment
-from kiwi_fhir.extract.windows import SHAPES, Window, Windower
+from kiwi_fhir.extract.tagger.windows import SHAPES, Window, Windower
 from kiwi_fhir.types import MENTION_LABELS, MODIFIER_LABELS, Document, Span
 
 

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from kiwi_fhir.errors import ModelError
-from kiwi_fhir.extract.markup import mark
-from kiwi_fhir.extract.passages import sentences, windows
-from kiwi_fhir.extract.prompts import Templates, common_prefix, encode_prompt
+from kiwi_fhir.extract.generative.markup import mark
+from kiwi_fhir.extract.generative.passages import sentences, windows
+from kiwi_fhir.extract.generative.prompts import Templates, common_prefix, encode_prompt
 from kiwi_fhir.extract.segment import segment
 from kiwi_fhir.types import Document, Span
 

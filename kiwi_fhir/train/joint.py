@@ -14,11 +14,11 @@ from torch import nn
 from kiwi_fhir.evaluate import score
 from kiwi_fhir.evaluate.counts import LEVELS
 from kiwi_fhir.extract.base import DEFAULT_BASE, arch_of, load_base, quiet_peft
-from kiwi_fhir.extract.bert import BertExtractor
+from kiwi_fhir.extract.tagger.extractor import BertExtractor
 from kiwi_fhir.extract.device import autocast, best_dtype
 from kiwi_fhir.extract.llama_base import SMOLLM2
-from kiwi_fhir.extract.model import MAX_WORDS, Heads, JointModel, WordSpan, collate, whole
-from kiwi_fhir.extract.windows import Windower, batches
+from kiwi_fhir.extract.tagger.model import MAX_WORDS, Heads, JointModel, WordSpan, collate, whole
+from kiwi_fhir.extract.tagger.windows import Windower, batches
 from kiwi_fhir.train.examples import Example, SoftExample, examples
 from kiwi_fhir.types import Document
 

@@ -31,14 +31,14 @@ class Sink(Protocol):
 
 
 def _fhir(url: str, config: Config) -> Sink:
-    from kiwi_fhir.write.fhir_server import FhirServer
+    from kiwi_fhir.write.fhir.server import FhirServer
 
     return FhirServer(url, replace=config.replace_versions, server_ids=config.server_ids, parallel=config.parallel)
 
 
 def _omop(url: str, config: Config) -> Sink:
     try:
-        from kiwi_fhir.write.omop import OmopSink
+        from kiwi_fhir.write.omop.sink import OmopSink
     except ImportError as error:
         raise UsageError(f"The package '{error.name}' is missing: install kiwi_fhir[omop].") from error
 

@@ -90,7 +90,7 @@ def test_notes_to_bundles_by_a_server(tmp_path, monkeypatch):
 
 
 def test_a_server_that_is_not_there_ends_the_run(tmp_path, monkeypatch):
-    monkeypatch.setattr("kiwi_fhir.extract.llama_server._START_SECONDS", 0.2)
+    monkeypatch.setattr("kiwi_fhir.extract.generative.server._START_SECONDS", 0.2)
     (tmp_path / "a.txt").write_text("He has chest pain.")
     result = run("http://127.0.0.1:9/v1", tmp_path / "a.txt", tmp_path / "out")
     assert result.exception.exit_code == 1

@@ -18,7 +18,7 @@ from kiwi_fhir.run.mapper import DocumentMapper
 from kiwi_fhir.beam.pipeline import execute, options_of, prepare
 from kiwi_fhir.config import Config
 from kiwi_fhir.errors import InputError, TooManyFailures, UsageError
-from kiwi_fhir.fhir.validate import check_bundle
+from kiwi_fhir.fhir.r4.validate import check_bundle
 from kiwi_fhir.types import Document, Mention, Note, Span
 
 ROWS = 24

@@ -25,8 +25,8 @@ from kiwi_fhir.documents.brat import read_folder
 from kiwi_fhir.extract import load
 from kiwi_fhir.extract.segment import segment
 from kiwi_fhir.normalize import Normalizer
-from kiwi_fhir.normalize.context import Context, load_context
-from kiwi_fhir.normalize.sentences import lower, sentences
+from kiwi_fhir.normalize.context.context import Context, load_context
+from kiwi_fhir.normalize.text.sentences import lower, sentences
 from kiwi_fhir.types import Document, Mention, Modifier
 
 KINDS = ("negation", "uncertain", "condition", "subject", "temporal")

@@ -26,7 +26,7 @@ from synthetic import note_text
 from kiwi_fhir.documents.brat import read_folder
 from kiwi_fhir.evaluate import score
 from kiwi_fhir.extract import DEFAULT_MODEL, ModelChoice
-from kiwi_fhir.extract.bert import BertExtractor
+from kiwi_fhir.extract.tagger.extractor import BertExtractor
 from kiwi_fhir.run.memory import peak_memory
 from kiwi_fhir.types import Document, Note
 

@@ -16,8 +16,8 @@ import torch
 from synthetic import note_text
 
 from kiwi_fhir.extract import ModelChoice
-from kiwi_fhir.extract.llama_local import LocalBackend
-from kiwi_fhir.extract.marking import Refused, Task
+from kiwi_fhir.extract.generative.local import LocalBackend
+from kiwi_fhir.extract.generative.marking import Refused, Task
 from kiwi_fhir.types import Note
 
 

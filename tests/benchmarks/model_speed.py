@@ -25,7 +25,7 @@ from transformers.utils import logging
 
 from kiwi_fhir.extract import DEFAULT_MODEL, ModelChoice
 from kiwi_fhir.extract.base import DEFAULT_BASE, base_path, load_base
-from kiwi_fhir.extract.bert import BertExtractor
+from kiwi_fhir.extract.tagger.extractor import BertExtractor
 from kiwi_fhir.extract.segment import segment
 from kiwi_fhir.types import ALLOWED_PAIRS, MENTION_LABELS, MODIFIER_LABELS, Document, Note, Span
 

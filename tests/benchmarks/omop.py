@@ -15,7 +15,7 @@ sys.path[:0] = [str(Path(__file__).parents[1] / name) for name in ("omop", "serv
 import databases  # noqa: E402
 from omop_notes import maker, results  # noqa: E402
 
-from kiwi_fhir.write.omop import OmopSink  # noqa: E402
+from kiwi_fhir.write.omop.sink import OmopSink  # noqa: E402
 
 NOTES_A_SHARD, FACTS_A_NOTE = 1000, 20
 

@@ -9,7 +9,7 @@ import torch
 
 from kiwi_fhir.errors import ModelError, NoteError
 from kiwi_fhir.extract import DEFAULT_MODEL, ModelChoice, chunks, extract, load
-from kiwi_fhir.extract.bert import BertExtractor
+from kiwi_fhir.extract.tagger.extractor import BertExtractor
 from kiwi_fhir.extract.device import choose_device
 from kiwi_fhir.types import ALLOWED_PAIRS, Document, Failure, Note, Span
 

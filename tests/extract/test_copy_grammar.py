@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kiwi_fhir.extract.copy_grammar import copy_grammar
-from kiwi_fhir.extract.marking import Refused, Tags, Task
-from kiwi_fhir.extract.markup import mark, read
+from kiwi_fhir.extract.generative.copy_grammar import copy_grammar
+from kiwi_fhir.extract.generative.marking import Refused, Tags, Task
+from kiwi_fhir.extract.generative.markup import mark, read
 
 TAGS = Tags()
 BRACKETS = Tags('[["{label}\\": ', "]]")

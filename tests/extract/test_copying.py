@@ -8,10 +8,10 @@ from hypothesis import strategies as st
 from tiny_llamas import byte_level_tokenizer, sentencepiece_tokenizer
 
 from kiwi_fhir.errors import ModelError
-from kiwi_fhir.extract.copying import Copy, Tagset
-from kiwi_fhir.extract.marking import Tags
-from kiwi_fhir.extract.markup import mark
-from kiwi_fhir.extract.vocabulary import Vocabulary
+from kiwi_fhir.extract.generative.copying import Copy, Tagset
+from kiwi_fhir.extract.generative.marking import Tags
+from kiwi_fhir.extract.generative.markup import mark
+from kiwi_fhir.extract.generative.vocabulary import Vocabulary
 
 LABELS = ("problem", "test", "drug")
 ODD = [

@@ -7,8 +7,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kiwi_fhir.extract.decode import decode, probable
-from kiwi_fhir.extract.model import MAX_WORDS, Tagger, whole
+from kiwi_fhir.extract.tagger.decode import decode, probable
+from kiwi_fhir.extract.tagger.model import MAX_WORDS, Tagger, whole
 
 
 def apart(spans):

@@ -7,10 +7,10 @@ from tiny_llamas import byte_level_tokenizer, save_llama
 
 from kiwi_fhir.errors import ModelError
 from kiwi_fhir.extract import ModelChoice, extract, load
-from kiwi_fhir.extract.llama import LlamaExtractor
-from kiwi_fhir.extract.marking import Refused
-from kiwi_fhir.extract.markup import read
-from kiwi_fhir.extract.prompts import TEMPLATES, load_templates
+from kiwi_fhir.extract.generative.extractor import LlamaExtractor
+from kiwi_fhir.extract.generative.marking import Refused
+from kiwi_fhir.extract.generative.markup import read
+from kiwi_fhir.extract.generative.prompts import TEMPLATES, load_templates
 from kiwi_fhir.types import Document, Failure, Note, Span
 
 NOTE = Note(

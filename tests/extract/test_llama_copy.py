@@ -5,13 +5,13 @@ import torch
 from synthetic import note_text
 from tiny_llamas import byte_level_tokenizer, sentencepiece_tokenizer, tiny_llama
 
-from kiwi_fhir.extract.copying import Copy, Tagset
-from kiwi_fhir.extract.llama_local import LocalBackend
-from kiwi_fhir.extract.marking import Refused, Task
-from kiwi_fhir.extract.passages import sentences, windows
-from kiwi_fhir.extract.prompts import load_templates
+from kiwi_fhir.extract.generative.copying import Copy, Tagset
+from kiwi_fhir.extract.generative.local import LocalBackend
+from kiwi_fhir.extract.generative.marking import Refused, Task
+from kiwi_fhir.extract.generative.passages import sentences, windows
+from kiwi_fhir.extract.generative.prompts import load_templates
 from kiwi_fhir.extract.segment import segment
-from kiwi_fhir.extract.vocabulary import Vocabulary
+from kiwi_fhir.extract.generative.vocabulary import Vocabulary
 
 TEMPLATES = load_templates()
 KINDS = {"byte-level": byte_level_tokenizer, "sentencepiece": sentencepiece_tokenizer}

@@ -10,11 +10,11 @@ from llm_servers import FaultyServer, free_port, llama_cpp, transformers_serve, 
 
 from kiwi_fhir.clients import backoff
 from kiwi_fhir.errors import Unavailable, UsageError
-from kiwi_fhir.extract import llama_client
-from kiwi_fhir.extract.copy_grammar import longest_answer
-from kiwi_fhir.extract.llama_server import LlamaServer, most_tokens
-from kiwi_fhir.extract.marking import Marked, Refused, Tags, Task
-from kiwi_fhir.extract.markup import mark
+from kiwi_fhir.extract.generative import client as llama_client
+from kiwi_fhir.extract.generative.copy_grammar import longest_answer
+from kiwi_fhir.extract.generative.server import LlamaServer, most_tokens
+from kiwi_fhir.extract.generative.marking import Marked, Refused, Tags, Task
+from kiwi_fhir.extract.generative.markup import mark
 
 TAGS = Tags()
 SECRET = "sk-secret-of-the-tests"

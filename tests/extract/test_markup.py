@@ -6,8 +6,8 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from kiwi_fhir.extract.marking import Marked, Refused, Tags, Task
-from kiwi_fhir.extract.markup import mark, read, reading
+from kiwi_fhir.extract.generative.marking import Marked, Refused, Tags, Task
+from kiwi_fhir.extract.generative.markup import mark, read, reading
 
 LABELS = ("problem", "test", "drug")
 TAGS = Tags()

@@ -12,9 +12,9 @@ import torch
 
 from kiwi_fhir.errors import ModelError
 from kiwi_fhir.extract import DEFAULT_MODEL, ModelChoice, load
-from kiwi_fhir.extract.bert import BertExtractor
+from kiwi_fhir.extract.tagger.extractor import BertExtractor
 from kiwi_fhir.extract.device import best_dtype
-from kiwi_fhir.extract.openvino import _group
+from kiwi_fhir.extract.tagger.openvino import _group
 from kiwi_fhir.types import Note
 
 FOLDER = ModelChoice(DEFAULT_MODEL).folder

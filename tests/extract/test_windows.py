@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from kiwi_fhir.extract.base import load_base
 from kiwi_fhir.extract.segment import segment
-from kiwi_fhir.extract.windows import Windower, batches
+from kiwi_fhir.extract.tagger.windows import Windower, batches
 
 
 @pytest.fixture(scope="module")

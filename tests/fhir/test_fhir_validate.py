@@ -12,8 +12,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kiwi_fhir.fhir import check_bundle, check_resource, spec
-from kiwi_fhir.fhir.walk import type_of
+from kiwi_fhir.fhir import check_bundle, check_resource
+from kiwi_fhir.fhir.r4 import spec
+from kiwi_fhir.fhir.r4.walk import type_of
 
 BUNDLE = json.loads((Path(__file__).parents[1] / "golden" / "visit.bundle.json").read_text())
 RESOURCES = [entry["resource"] for entry in BUNDLE["entry"]]

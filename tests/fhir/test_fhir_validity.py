@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from kiwi_fhir.fhir import check_bundle, check_resource
-from kiwi_fhir.fhir.outcome import issue_of
+from kiwi_fhir.fhir.r4.outcome import issue_of
 
 CASES = Path(__file__).parent / "validity"
 #: `says` what the case is, and of a wrong one the `path` and `rule` of the finding.

@@ -15,8 +15,9 @@ from conftest import MODEL, RECORDED
 
 import kiwi_fhir
 from kiwi_fhir.extract import load
-from kiwi_fhir.fhir import BundleWriter, check_bundle, spec, to_json
-from kiwi_fhir.fhir.walk import _lines
+from kiwi_fhir.fhir import BundleWriter, check_bundle, to_json
+from kiwi_fhir.fhir.r4 import spec
+from kiwi_fhir.fhir.r4.walk import _lines
 from kiwi_fhir.normalize import Normalizer
 from kiwi_fhir.normalize.terminology import load_linker
 from kiwi_fhir.notes import LOCAL, SOURCES

@@ -11,9 +11,9 @@ from written_documents import write
 
 from kiwi_fhir.errors import MappingError
 from kiwi_fhir.normalize import Normalizer
-from kiwi_fhir.normalize.context import load_context
-from kiwi_fhir.normalize.sentences import lower, sentences
-from kiwi_fhir.normalize.trie import any_of
+from kiwi_fhir.normalize.context.context import load_context
+from kiwi_fhir.normalize.text.sentences import lower, sentences
+from kiwi_fhir.normalize.text.trie import any_of
 from kiwi_fhir.tables import table_path
 from kiwi_fhir.types import Document, Mention, Modifier, Note, Span
 

@@ -5,8 +5,8 @@ from decimal import Decimal
 import pytest
 
 from kiwi_fhir.errors import MappingError
-from kiwi_fhir.normalize.quantity import load_units
-from kiwi_fhir.normalize.timing import DAYS, EVENT_TIMINGS, UNITS_OF_TIME, load_frequencies
+from kiwi_fhir.normalize.result.quantity import load_units
+from kiwi_fhir.normalize.drug.timing import DAYS, EVENT_TIMINGS, UNITS_OF_TIME, load_frequencies
 from kiwi_fhir.types import Interval, Quantity, Timing
 
 FREQUENCIES = load_frequencies(None, load_units(None))
@@ -137,7 +137,7 @@ def test_a_count_is_of_doses():
 
 
 def test_the_codes_are_those_of_the_resource_check():
-    from kiwi_fhir.fhir.spec import VALUE_SETS
+    from kiwi_fhir.fhir.r4.spec import VALUE_SETS
 
     assert " ".join(UNITS_OF_TIME) == VALUE_SETS["units-of-time"]
     assert set(EVENT_TIMINGS) == set(VALUE_SETS["event-timing"].split())

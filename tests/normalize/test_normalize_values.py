@@ -5,12 +5,12 @@ from decimal import Decimal
 import pytest
 
 from kiwi_fhir.errors import MappingError
-from kiwi_fhir.fhir.ucum import is_ucum
-from kiwi_fhir.normalize.kinds import UNKNOWN, load_tests
+from kiwi_fhir.fhir.r4.ucum import is_ucum
+from kiwi_fhir.normalize.result.kinds import UNKNOWN, load_tests
 from kiwi_fhir.normalize.laterality import load_lateralities
-from kiwi_fhir.normalize.quantity import load_units
-from kiwi_fhir.normalize.ranges import judged, read_range
-from kiwi_fhir.normalize.values import load_values
+from kiwi_fhir.normalize.result.quantity import load_units
+from kiwi_fhir.normalize.result.ranges import judged, read_range
+from kiwi_fhir.normalize.result.values import load_values
 from kiwi_fhir.tables import load_table
 from kiwi_fhir.types import BloodPressure, Interval, LabValue, Modifier, Quantity, Ratio, Span
 

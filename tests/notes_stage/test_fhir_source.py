@@ -22,9 +22,11 @@ from kiwi_fhir.clients import backoff
 from kiwi_fhir.errors import InputError, KiwiError, NoteError, Unavailable, UsageError
 from kiwi_fhir.clients.fhir_auth import Access
 from kiwi_fhir.clients.fhir import READ_SCOPE, FhirClient
-from kiwi_fhir.notes import fhir_attachments, fhir_export, fhir_search
-from kiwi_fhir.notes.fhir_search import search_of
-from kiwi_fhir.notes.fhir_server import FhirServerSource
+from kiwi_fhir.notes.fhir import attachments as fhir_attachments
+from kiwi_fhir.notes.fhir import export as fhir_export
+from kiwi_fhir.notes.fhir import search as fhir_search
+from kiwi_fhir.notes.fhir.search import search_of
+from kiwi_fhir.notes.fhir.server import FhirServerSource
 from kiwi_fhir.types import Coding, Failure, Note
 
 from .helpers import b64, binary, document, linked, ndjson, read

@@ -4,7 +4,7 @@ import sys
 
 from omop_notes import maker, results
 
-from kiwi_fhir.write.omop import OmopSink
+from kiwi_fhir.write.omop.sink import OmopSink
 
 SHARD = 25
 

@@ -15,7 +15,7 @@ from omop_writer import write
 from test_omop_tables import is_id, official
 
 from kiwi_fhir.omop.tables import CLINICAL, COLUMNS, LINKS, NOTE, NOTE_NLP
-from kiwi_fhir.write.omop import OmopSink
+from kiwi_fhir.write.omop.sink import OmopSink
 
 HERE = Path(__file__).parent
 EACH = 5  # facts of a note
@@ -317,7 +317,7 @@ def test_a_server_that_restarts_is_waited_for(postgresql, postgres):
 
 
 def test_batches_are_bounded(database, monkeypatch):
-    monkeypatch.setattr("kiwi_fhir.write.omop._BATCH_ROWS", 12)
+    monkeypatch.setattr("kiwi_fhir.write.omop.sink._BATCH_ROWS", 12)
     sink = prepared(database)
     assert sink.write(results(maker(), range(1, 12))) == []
     sink.close()

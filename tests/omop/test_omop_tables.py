@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from kiwi_fhir.omop.tables import COLUMNS, LINKS, TABLES, statements
-from kiwi_fhir.write.omop import OmopSink
+from kiwi_fhir.write.omop.sink import OmopSink
 
 #: table, field, required and type of the tables that we write, compared with OHDSI/CommonDataModel (November 2026):
 #: inst/csv/OMOP_CDMv5.4_Field_Level.csv for the notes, inst/ddl/5.4/postgresql for all.

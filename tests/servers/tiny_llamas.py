@@ -6,7 +6,7 @@ import torch
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-from kiwi_fhir.extract.vocabulary import _byte_characters
+from kiwi_fhir.extract.generative.vocabulary import _byte_characters
 
 #: What the tokenizers learn their pieces from: notes of our own, and tags that grow together with the text around them.
 WORDS = """He denies chest pain, cough and fever. She has no shortness of breath; leg swelling is mild.

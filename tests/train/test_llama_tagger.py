@@ -19,12 +19,12 @@ from kiwi_fhir.cli.commands import app
 from kiwi_fhir.errors import ModelError, UsageError
 from kiwi_fhir.extract import ModelChoice, load
 from kiwi_fhir.extract.base import arch_of, base_sha256, load_base
-from kiwi_fhir.extract.bert import BertExtractor
+from kiwi_fhir.extract.tagger.extractor import BertExtractor
 from kiwi_fhir.extract.device import autocast
 from kiwi_fhir.extract.llama_base import SMOLLM2
-from kiwi_fhir.extract.model import collate
+from kiwi_fhir.extract.tagger.model import collate
 from kiwi_fhir.extract.segment import segment
-from kiwi_fhir.extract.windows import Windower
+from kiwi_fhir.extract.tagger.windows import Windower
 from kiwi_fhir.train.adapt import adapt
 from kiwi_fhir.train.bert import LLAMA_TAGGER, Recipe, save, train
 from kiwi_fhir.train.joint import attach_lora

@@ -17,15 +17,15 @@ from kiwi_fhir.errors import InputError, KiwiError, UsageError
 from kiwi_fhir.evaluate.calibration import reliability
 from kiwi_fhir.extract import ModelChoice, load
 from kiwi_fhir.extract.base import load_base
-from kiwi_fhir.extract.bert import BertExtractor
+from kiwi_fhir.extract.tagger.extractor import BertExtractor
 from kiwi_fhir.extract.calibration import IDENTITY, calibrated
-from kiwi_fhir.extract.decode import probable
-from kiwi_fhir.extract.delta import add_delta
+from kiwi_fhir.extract.tagger.decode import probable
+from kiwi_fhir.extract.tagger.delta import add_delta
 from kiwi_fhir.extract.device import autocast
 from kiwi_fhir.extract.folder import FORMATS
-from kiwi_fhir.extract.model import MAX_WORDS, collate
+from kiwi_fhir.extract.tagger.model import MAX_WORDS, collate
 from kiwi_fhir.extract.segment import segment
-from kiwi_fhir.extract.windows import Windower
+from kiwi_fhir.extract.tagger.windows import Windower
 from kiwi_fhir.train.adapt import read_texts
 from kiwi_fhir.train.bert import Recipe, save, train
 from kiwi_fhir.train.checkpoint import Stages

@@ -14,9 +14,9 @@ from kiwi_fhir.documents.brat import format_ann
 from kiwi_fhir.cli.commands import app
 from kiwi_fhir.errors import ModelError, UsageError
 from kiwi_fhir.extract import ModelChoice, load
-from kiwi_fhir.extract.marking import Task
-from kiwi_fhir.extract.markup import read
-from kiwi_fhir.extract.prompts import TEMPLATES, load_templates
+from kiwi_fhir.extract.generative.marking import Task
+from kiwi_fhir.extract.generative.markup import read
+from kiwi_fhir.extract.generative.prompts import TEMPLATES, load_templates
 from kiwi_fhir.train.instructions import encode, instructions
 from kiwi_fhir.train.llama import LlamaRecipe, train
 from kiwi_fhir.train.packing import pack

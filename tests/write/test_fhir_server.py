@@ -12,9 +12,9 @@ from fhir_servers import Fault, running_server
 from kiwi_fhir.clients import backoff
 from kiwi_fhir.errors import KiwiError, UsageError
 from kiwi_fhir.clients.fhir_auth import Access
-from kiwi_fhir.write.fhir_delivery import Parcel
-from kiwi_fhir.write.fhir_server import FhirServer
-from kiwi_fhir.write.fhir_transaction import NOTE_SYSTEM
+from kiwi_fhir.write.fhir.delivery import Parcel
+from kiwi_fhir.write.fhir.server import FhirServer
+from kiwi_fhir.write.fhir.transaction import NOTE_SYSTEM
 
 QUICK = Access(timeout=1.0, patience=10.0)
 KINDS = ("Condition", "Observation", "MedicationStatement", "Procedure", "Provenance")

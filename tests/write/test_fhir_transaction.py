@@ -5,7 +5,7 @@ import json
 import pytest
 from fhir_notes import document, result
 
-from kiwi_fhir.write import fhir_transaction as plan
+from kiwi_fhir.write.fhir import transaction as plan
 
 BUNDLE = result(document("plan")).bundle
 BASE = "https://host/fhir/"

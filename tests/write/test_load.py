@@ -11,7 +11,7 @@ from fhir_servers import Fault, running_server
 
 from kiwi_fhir.clients import backoff
 from kiwi_fhir.cli import main
-from kiwi_fhir.write import load as load_module
+from kiwi_fhir.write.fhir import load as load_module
 
 TOKEN = "t0ken-of-the-environment"
 

@@ -1,0 +1,1 @@
+"""An encoder with taggers and a linker on it: one pass a window."""

@@ -1,0 +1,1 @@
+"""Notes of a FHIR server: searches, exports, attachments."""

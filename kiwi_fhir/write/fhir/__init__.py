@@ -1,0 +1,1 @@
+"""Bundles to FHIR servers."""
