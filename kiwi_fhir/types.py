@@ -7,7 +7,7 @@ made ready for a standard. Spans count Unicode code points of the untouched text
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Generic, Literal, TypeVar, get_args
 
@@ -170,6 +170,21 @@ class NoteRows:
     person_id: int | None
     prefix: str
     tables: Mapping[str, tuple[tuple[object, ...], ...]]
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What a note became: its document, its bundle as one line of JSON, and the resources in it by type.
+
+    `not_mapped` counts the mentions that become no resource on purpose, by reason (`hypothetical`). `rows` is for an
+    OMOP database where one is written to, a failure where it has no place for the note.
+    """
+
+    document: Document
+    bundle: bytes
+    resources: Mapping[str, int]
+    not_mapped: Mapping[str, int] = field(default_factory=dict)
+    rows: NoteRows | Failure | None = None
 
 
 ItemT = TypeVar("ItemT")

@@ -16,9 +16,11 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from kiwi_fhir.beam.pipeline import execute, options_of, prepare
+from kiwi_fhir.beam.files import files_for, store_for
+from kiwi_fhir.beam.job import execute, options_of
 from kiwi_fhir.config import Config, read_config
 from kiwi_fhir.errors import KiwiError
+from kiwi_fhir.run.prepare import prepare
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -38,8 +40,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         run = prepare(
             own.source,
             own.input,
-            own.output,
             config.with_options(model=own.model, sinks=tuple(own.sink or ())),
+            files=files_for(own.input),
+            store=store_for(own.output),
             resume=own.resume,
         )
         report = execute(run, options_of(beam_arguments))

@@ -16,9 +16,9 @@ from cryptography.x509.oid import NameOID
 from fhir_servers import Fault, Proxy, running_server
 
 from kiwi_fhir.clients.backoff import Backoff, retry_after
-from kiwi_fhir.errors import KiwiError, Unavailable, UsageError
-from kiwi_fhir.clients.fhir_auth import Access, access_from
 from kiwi_fhir.clients.fhir import READ_SCOPE, FhirClient, issues_of
+from kiwi_fhir.clients.fhir_auth import Access, access_from
+from kiwi_fhir.errors import KiwiError, Unavailable, UsageError
 
 SECRET = "s3cr3t-Zebediah"
 

@@ -4,8 +4,8 @@ import json
 
 import pytest
 
-from kiwi_fhir.errors import InputError, UsageError
 from kiwi_fhir.documents.jsonl import format_line, read_lines
+from kiwi_fhir.errors import InputError, UsageError
 from kiwi_fhir.types import Document, Mention, Modifier, Note, Span
 
 NOTE = Note("a", "No fever at night.")

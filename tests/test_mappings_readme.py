@@ -15,8 +15,8 @@ from kiwi_fhir.fhir import BundleWriter, ModelInfo, check_bundle, to_json
 from kiwi_fhir.fhir.rules import ELEMENTS
 from kiwi_fhir.normalize import Normalizer
 from kiwi_fhir.normalize.terminology import load_linker
-from kiwi_fhir.tables.overrides import packaged, table_names
 from kiwi_fhir.tables import fingerprint, load_table
+from kiwi_fhir.tables.overrides import packaged, table_names
 from kiwi_fhir.types import ALLOWED_PAIRS, MENTION_LABELS, MODIFIER_LABELS, Document, Mention, Modifier, Note, Span
 
 README = (packaged() / "README.md").read_text(encoding="utf-8")

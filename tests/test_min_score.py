@@ -6,13 +6,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kiwi_fhir.run.shards import extract_shard, map_shard
 from kiwi_fhir.config import Config, read_config
+from kiwi_fhir.documents.min_score import WEAKENING, at_least
 from kiwi_fhir.errors import ConfigError
 from kiwi_fhir.extract import extract
-from kiwi_fhir.documents.min_score import WEAKENING, at_least
-from kiwi_fhir.types import MODIFIER_LABELS, Document, Failure, Mention, Modifier, Note, Shard, Span
-from kiwi_fhir.write.shards import Result, write_shard
+from kiwi_fhir.run.shards import extract_shard, map_shard
+from kiwi_fhir.types import MODIFIER_LABELS, Document, Failure, Mention, Modifier, Note, Result, Shard, Span
+from kiwi_fhir.write.shards import write_shard
 from kiwi_fhir.write.store import LocalStore
 
 NOTE = Note("a", "No severe fever, chills or cough.")

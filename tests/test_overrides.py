@@ -4,13 +4,12 @@ import re
 
 import pytest
 
-from kiwi_fhir.tables import overrides
 from kiwi_fhir.config import Config
 from kiwi_fhir.errors import MappingError
 from kiwi_fhir.fhir.rules import load_rules
 from kiwi_fhir.normalize import Normalizer
 from kiwi_fhir.normalize.text.words import load_vocabulary
-from kiwi_fhir.tables import fingerprint, load_table, refuse
+from kiwi_fhir.tables import fingerprint, load_table, overrides, refuse
 
 
 @pytest.fixture

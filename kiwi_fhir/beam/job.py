@@ -1,4 +1,4 @@
-"""The stages as transforms: read, extract, map, write. The elements are shards, so that no step needs a shuffle.
+"""The job of a run on Beam. Its elements are shards, so that no step needs a shuffle.
 
 A shard carries its own failures along: it is the unit that is written, resumed and counted, and a runner that
 retries it retries all of it.
@@ -7,24 +7,35 @@ retries it retries all of it.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import Any
 
 import apache_beam as beam
 from apache_beam.metrics import Metrics
+from apache_beam.options.pipeline_options import PipelineOptions, StandardOptions
 from apache_beam.utils.shared import Shared
 
-from kiwi_fhir.run import progress
-from kiwi_fhir.run.shards import Input, extract_shard, map_shard, read_shards
 from kiwi_fhir.config import Config
-from kiwi_fhir.extract import Extractor
-from kiwi_fhir.notes import Source
-from kiwi_fhir.types import Document, Note, Shard
-from kiwi_fhir.write.shards import Entry, Result, is_done, read_entry, write_shard
+from kiwi_fhir.errors import InputError, TooManyFailures, UsageError
+from kiwi_fhir.extract.choice import ModelChoice
+from kiwi_fhir.extract.engine import Extractor
+from kiwi_fhir.notes import Source, release
+from kiwi_fhir.run import progress
+from kiwi_fhir.run.mapper import DocumentMapper
+from kiwi_fhir.run.prepare import HELD, Run
+from kiwi_fhir.run.report import finish
+from kiwi_fhir.run.shards import Input, extract_shard, map_shard, read_shards
+from kiwi_fhir.types import Document, Note, Result, Shard
+from kiwi_fhir.write.shards import FAILURES, Entry, is_done, read_entry, write_shard
 from kiwi_fhir.write.sinks import Sink, remote_sinks
 from kiwi_fhir.write.store import Store
 
 NAMESPACE = "kiwi_fhir"
+#: In-memory runner of Beam, by name: `DirectRunner` tries to download another one first.
+LOCAL_RUNNER = "FnApiRunner"
+STAGES = ("read", "extract", "map", "write")
 
 
 class _Timed(beam.DoFn):
@@ -175,3 +186,88 @@ class WriteShards(beam.PTransform):
     def expand(self, results: beam.PCollection[Shard[Result]]) -> beam.PCollection[Entry]:
         """See the class."""
         return results | "Write" >> beam.ParDo(self._fn)
+
+
+def build(pipeline: beam.Pipeline, run: Run, *, spread: bool) -> beam.PCollection[Entry]:
+    """Add the stages to `pipeline`; the manifest's entries come out.
+
+    `spread` lets a distributed runner give the shards of one file to several workers. On the local runner a shuffle
+    would hold the whole input in memory.
+    """
+    config = run.config
+    load_model = partial(
+        ModelChoice.of(config).load, threads=config.threads, device=config.device, tables=config.tables
+    )
+    notes = (
+        pipeline
+        | "Inputs" >> beam.Create(list(run.inputs), reshuffle=spread)
+        | ReadNotes(run.source, run.store, config, run.fingerprint)
+    )
+    if spread:
+        notes = notes | "Spread" >> beam.Reshuffle()
+    return (
+        notes
+        | Extract(load_model, config.min_score)
+        | MapToFhir(partial(DocumentMapper, config))
+        | WriteShards(run.store, config, run.fingerprint)
+    )
+
+
+def execute(run: Run, options: PipelineOptions) -> dict[str, Any]:
+    """Run the pipeline; write failures.ndjson and run.json whatever happens; return the report.
+
+    Raises InputError when an input broke off, TooManyFailures over the allowed rate, and what the runner raised.
+    """
+    local = options.view_as(StandardOptions).runner in (None, LOCAL_RUNNER)
+    if local:
+        options.view_as(StandardOptions).runner = LOCAL_RUNNER
+    started = time.monotonic()
+    progress.reset()
+    status, error = "done", None
+    seconds: dict[str, float] = {}
+    counts: Counter[str] = Counter()
+    try:
+        pipeline = beam.Pipeline(options=options)
+        build(pipeline, run, spread=not local)
+        result = pipeline.run()
+        result.wait_until_finish()
+        seconds, counts = _metrics(result)
+    except BaseException as raised:
+        error = progress.first_error() or raised
+        status = "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
+    report = finish(run, status, time.monotonic() - started, seconds, counts, error)
+    if status == "done":  # else --resume goes on with what a server holds
+        release(run.source)
+        run.store.remove(HELD)
+    if error is not None:
+        raise error
+    errors = report["errors"]
+    if errors:
+        raise InputError(" ".join(errors))
+    notes = report["notes"]
+    if notes["in"] and notes["failed"] / notes["in"] > run.config.max_failure_rate:
+        raise TooManyFailures(
+            f"{notes['failed']} of {notes['in']} notes failed, more than --max-failure-rate "
+            f"{run.config.max_failure_rate:g} allows: see {FAILURES}."
+        )
+    return report
+
+
+def _metrics(result: Any) -> tuple[dict[str, float], Counter[str]]:
+    """Seconds by stage and our counters, as far as the runner reports them."""
+    found: Counter[str] = Counter()
+    try:
+        counters = result.metrics().query(beam.metrics.MetricsFilter().with_namespace(NAMESPACE))["counters"]
+    except (NotImplementedError, AttributeError, KeyError):
+        return {}, found
+    for counter in counters:
+        found[counter.key.metric.name] += counter.result or 0
+    return {stage: found[f"{stage}_ms"] / 1000 for stage in STAGES}, found
+
+
+def options_of(arguments: Sequence[str]) -> PipelineOptions:
+    """Beam's options. Raises UsageError for one that Beam can't read."""
+    try:
+        return PipelineOptions(list(arguments), save_main_session=False)
+    except SystemExit as error:
+        raise UsageError("Beam does not understand the options after `--`: see its PipelineOptions.") from error

@@ -10,12 +10,13 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from kiwi_fhir.run.mapper import DocumentMapper
-from kiwi_fhir.beam.pipeline import open_source
+from kiwi_fhir.cli.run import input_files
 from kiwi_fhir.config import Config
 from kiwi_fhir.errors import InputError
 from kiwi_fhir.extract import ModelChoice
 from kiwi_fhir.notes import Source, release
+from kiwi_fhir.run.mapper import DocumentMapper
+from kiwi_fhir.run.prepare import open_source
 from kiwi_fhir.types import Note
 
 _SAMPLE_NOTES = 16
@@ -29,7 +30,7 @@ def estimate(kind: str, inputs: Sequence[str], config: Config, console: Console)
     Raises UsageError (and its kinds) for a source, mapping file or terminology that can't be used, and InputError,
     after the counts, for a file that breaks off.
     """
-    source, paths = open_source(kind, inputs, config)
+    source, paths = open_source(kind, inputs, config, input_files(kind, inputs))
     try:
         return _estimate(source, paths, config, console)
     finally:

@@ -6,12 +6,12 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from kiwi_fhir.documents.brat import format_ann
 from kiwi_fhir.cli.run import quiet_libraries
 from kiwi_fhir.config import Config
+from kiwi_fhir.documents.brat import format_ann
+from kiwi_fhir.documents.jsonl import format_line
 from kiwi_fhir.errors import TooManyFailures
 from kiwi_fhir.extract import CHUNK_CHARACTERS, CHUNK_NOTES, ModelChoice, extract
-from kiwi_fhir.documents.jsonl import format_line
 from kiwi_fhir.notes import LOCAL, SOURCES
 from kiwi_fhir.types import Document, Failure, Note
 from kiwi_fhir.write.shards import FAILURES, failure_lines, file_name

@@ -11,8 +11,8 @@ from rich.table import Table
 
 from kiwi_fhir.cli.run import quiet_libraries
 from kiwi_fhir.errors import KiwiError, TooManyFailures
-from kiwi_fhir.write.fhir.server import FhirServer
 from kiwi_fhir.write.fhir.load import Counts, Load
+from kiwi_fhir.write.fhir.server import FhirServer
 
 _PLAIN_SECONDS = 30.0
 

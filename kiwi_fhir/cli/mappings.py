@@ -19,8 +19,8 @@ from kiwi_fhir.normalize.terminology.codes import load_codes
 from kiwi_fhir.normalize.terminology.properties import load_properties
 from kiwi_fhir.normalize.terminology.rules import load_rules as load_terminology
 from kiwi_fhir.notes.mimic import load_note_types
-from kiwi_fhir.tables.overrides import KeyPath, Place, merged, table_names, table_path
 from kiwi_fhir.tables import fingerprint
+from kiwi_fhir.tables.overrides import KeyPath, Place, merged, table_names, table_path
 from kiwi_fhir.types import MENTION_LABELS, MentionLabel
 
 _WIDE = 200  # columns where no terminal sets them, so that keys stay whole in a log

@@ -12,13 +12,13 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 from rich.console import Console
 from rich.table import Table
 
-from kiwi_fhir.cli.run import quiet_libraries
+from kiwi_fhir.cli.run import input_files, quiet_libraries
 from kiwi_fhir.config import Config
 from kiwi_fhir.errors import InputError, TooManyFailures, Unavailable, UsageError
 from kiwi_fhir.fhir.bundle import to_json
 from kiwi_fhir.fhir.document_reference import document_reference
-from kiwi_fhir.fhir.rules import Rules, load_rules
 from kiwi_fhir.fhir.r4.validate import check_resource
+from kiwi_fhir.fhir.rules import Rules, load_rules
 from kiwi_fhir.notes import Source, release
 from kiwi_fhir.types import Failure, Note
 from kiwi_fhir.write.shards import failure_lines
@@ -37,10 +37,10 @@ def write_notes(kind: str, inputs: Sequence[str], output: Path, config: Config, 
     (what came before it is written), TooManyFailures over `config.max_failure_rate`.
     """
     quiet_libraries()
-    from kiwi_fhir.beam.pipeline import open_source
+    from kiwi_fhir.run.prepare import open_source
 
     rules, zone = load_rules(config.tables), _zone(time_zone)
-    source, paths = open_source(kind, inputs, config)
+    source, paths = open_source(kind, inputs, config, input_files(kind, inputs))
     try:
         return _write(source, paths, output, config, rules, zone)
     finally:

@@ -16,6 +16,8 @@ from rich.table import Table
 
 from kiwi_fhir.config import Config
 from kiwi_fhir.errors import KiwiError
+from kiwi_fhir.notes import LOCAL, SERVERS, Files
+from kiwi_fhir.notes.sql import is_database
 
 _PLAIN_SECONDS = 30.0
 
@@ -35,14 +37,26 @@ def run_pipeline(
     console = Console(stderr=True)
     quiet_libraries()
     with console.status("Starting") if console.is_terminal else _nothing():
-        from kiwi_fhir.beam.pipeline import execute, options_of, prepare, read_report
-
         if dry_run:
             from kiwi_fhir.cli.dry_run import estimate
 
             return estimate(kind, inputs, config, console)
+
+        from kiwi_fhir.beam.files import store_for
+        from kiwi_fhir.beam.job import execute, options_of
+        from kiwi_fhir.run.prepare import prepare
+        from kiwi_fhir.run.report import read_report
+
         options = options_of(beam_options)
-        run = prepare(kind, inputs, output, config, resume=resume, replace=replace)
+        run = prepare(
+            kind,
+            inputs,
+            config,
+            files=input_files(kind, inputs),
+            store=store_for(output),
+            resume=resume,
+            replace=replace,
+        )
     try:
         with _interruptible(), _progress(console):
             report = execute(run, options)
@@ -71,6 +85,15 @@ def _interruptible() -> Iterator[None]:
     finally:
         for number, handler in earlier.items():
             signal.signal(number, handler)
+
+
+def input_files(kind: str, inputs: Sequence[str]) -> Files:
+    """The file system of the inputs; only the URLs of files need Beam's."""
+    if kind in SERVERS or any(map(is_database, inputs)) or not any("://" in item for item in inputs):
+        return LOCAL
+    from kiwi_fhir.beam.files import BeamFiles
+
+    return BeamFiles()
 
 
 def quiet_libraries() -> None:

@@ -18,8 +18,8 @@ import httpx2
 import orjson
 
 from kiwi_fhir.clients.backoff import Backoff, is_untrusted, retry_after
-from kiwi_fhir.errors import KiwiError, Unavailable, UsageError
 from kiwi_fhir.clients.fhir_auth import Access, Authorization, access_from
+from kiwi_fhir.errors import KiwiError, Unavailable, UsageError
 
 JSON = "application/fhir+json"
 #: What a server says that is away or busy. Other answers come again, however often one asks.
@@ -30,7 +30,7 @@ _REDIRECTS = 3
 _CONNECT_SECONDS = 10.0
 
 
-class Refused(KiwiError):
+class RequestRefused(KiwiError):
     """An answer that says no; `status` is its."""
 
     def __init__(self, message: str, status: int) -> None:
@@ -126,14 +126,14 @@ class FhirClient:
                 raise Unavailable(f"{self.base} answers with what can't be unpacked") from None
 
     def search(self, path: str, headers: Mapping[str, str] | None = None) -> Iterator[dict[str, Any]]:
-        """The bundles of a search, page by page along `next`. Raises Refused for an answer that is no bundle."""
+        """The bundles of a search, page by page along `next`. Raises RequestRefused for an answer that is no bundle."""
         following: str | None = path
         while following is not None:
             response = self.request("GET", following, headers=headers)
             page = resource_of(response)
             if response.status_code != 200 or page is None or page.get("resourceType") != "Bundle":
                 status = response.status_code
-                raise Refused(f"{self.base} answers a search with {status}{issues_of(page)}.", status)
+                raise RequestRefused(f"{self.base} answers a search with {status}{issues_of(page)}.", status)
             yield page
             following = next_of(page)
 

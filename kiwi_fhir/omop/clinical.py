@@ -12,9 +12,9 @@ from decimal import Decimal
 
 from kiwi_fhir.omop import concepts
 from kiwi_fhir.omop.ids import Ids
+from kiwi_fhir.omop.tables import CONDITION, DRUG, MEASUREMENT, PROCEDURE
 from kiwi_fhir.omop.text import cut, storable
 from kiwi_fhir.omop.times import day_of, own_day
-from kiwi_fhir.omop.tables import CONDITION, DRUG, MEASUREMENT, PROCEDURE
 from kiwi_fhir.types import BloodPressure, Coding, Dosage, Fact, Interval, LabValue, Note, Quantity, ReferenceRange
 
 Row = tuple[object, ...]

@@ -16,9 +16,9 @@ from kiwi_fhir.errors import NoteError
 from kiwi_fhir.omop import concepts
 from kiwi_fhir.omop.clinical import clinical_rows
 from kiwi_fhir.omop.ids import Ids
+from kiwi_fhir.omop.tables import LINKS, NOTE, NOTE_NLP
 from kiwi_fhir.omop.text import cut, escaped, snippet, storable
 from kiwi_fhir.omop.times import dated_before, day_of, moment_of
-from kiwi_fhir.omop.tables import LINKS, NOTE, NOTE_NLP
 from kiwi_fhir.types import MODIFIER_LABELS, Document, Fact, Note, NoteRows
 
 _SNIPPET = _LEXICAL = _SYSTEM = _TITLE = 250

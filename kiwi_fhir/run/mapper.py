@@ -13,8 +13,7 @@ from kiwi_fhir.errors import NoteError, UsageError
 from kiwi_fhir.extract import ModelChoice
 from kiwi_fhir.fhir import BundleWriter, ModelInfo, to_json
 from kiwi_fhir.normalize import Normalizer, load_linker
-from kiwi_fhir.types import Document, Fact, Failure, NoteRows
-from kiwi_fhir.write.shards import Result
+from kiwi_fhir.types import Document, Fact, Failure, NoteRows, Result
 
 if TYPE_CHECKING:
     from kiwi_fhir.omop.rows import RowMaker

@@ -9,13 +9,13 @@ from typing import Any
 
 import orjson
 
-from kiwi_fhir.run import progress
 from kiwi_fhir.errors import InputError
 from kiwi_fhir.extract import Extractor, chunks, extract
 from kiwi_fhir.notes import Source
 from kiwi_fhir.notes.files import basename
-from kiwi_fhir.types import Document, Failure, Note, Shard
-from kiwi_fhir.write.shards import Result, file_name
+from kiwi_fhir.run import progress
+from kiwi_fhir.types import Document, Failure, Note, Result, Shard
+from kiwi_fhir.write.shards import file_name
 
 #: A shard also ends at this many characters, so that a few huge notes do not fill the memory.
 SHARD_CHARACTERS = 16_000_000

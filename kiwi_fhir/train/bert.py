@@ -15,11 +15,11 @@ import torch
 from kiwi_fhir.errors import UsageError
 from kiwi_fhir.extract import ModelChoice
 from kiwi_fhir.extract.base import arch_of, base_sha256, load_base
-from kiwi_fhir.extract.tagger.extractor import BertExtractor
-from kiwi_fhir.extract.tagger.delta import pack_delta
 from kiwi_fhir.extract.folder import FORMATS
-from kiwi_fhir.extract.tagger.model import JointModel
 from kiwi_fhir.extract.segment import segment
+from kiwi_fhir.extract.tagger.delta import pack_delta
+from kiwi_fhir.extract.tagger.extractor import TaggerExtractor
+from kiwi_fhir.extract.tagger.model import JointModel
 from kiwi_fhir.extract.tagger.windows import Windower
 from kiwi_fhir.train.adapt import adapt
 from kiwi_fhir.train.checkpoint import Stages
@@ -107,7 +107,7 @@ def _ask(
 ) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
     """What the tagger says of the texts; it is in memory only while it does."""
     model = choice.load(threads=torch.get_num_threads(), device=device.type)
-    if not isinstance(model, BertExtractor):
+    if not isinstance(model, TaggerExtractor):
         raise UsageError(f"A teacher model is a tagger; '{choice.model}' writes.")
     return ask(model, texts, lambda done, of: report("ask", done, of, None)), {}
 

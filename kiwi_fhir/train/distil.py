@@ -25,10 +25,10 @@ from kiwi_fhir.errors import KiwiError
 from kiwi_fhir.evaluate import score
 from kiwi_fhir.evaluate.calibration import Scored, scored_items
 from kiwi_fhir.evaluate.counts import LEVELS, MATCHES, Level
-from kiwi_fhir.extract.tagger.extractor import BertExtractor
 from kiwi_fhir.extract.calibration import IDENTITY, Line, is_line, log_odds
-from kiwi_fhir.extract.tagger.decode import decode, probable
 from kiwi_fhir.extract.device import autocast, set_threads
+from kiwi_fhir.extract.tagger.decode import decode, probable
+from kiwi_fhir.extract.tagger.extractor import TaggerExtractor
 from kiwi_fhir.extract.tagger.model import JointModel, collate, pair_features
 from kiwi_fhir.extract.tagger.windows import Window, batches
 from kiwi_fhir.train.checkpoint import Stages
@@ -49,8 +49,8 @@ def folds(documents: Sequence[Document], count: int, seed: int) -> list[list[Doc
     return [order[first::count] for first in range(count)]
 
 
-def ask(model: BertExtractor, texts: Sequence[str], report: Callable[[int, int], None]) -> dict[str, torch.Tensor]:
-    """What a tagger of any architecture thinks of all spans of `texts`, see BertExtractor.probabilities."""
+def ask(model: TaggerExtractor, texts: Sequence[str], report: Callable[[int, int], None]) -> dict[str, torch.Tensor]:
+    """What a tagger of any architecture thinks of all spans of `texts`, see TaggerExtractor.probabilities."""
     mentions, modifiers = [], []
     for first in range(0, len(texts), _ASKED):
         of_mentions, of_modifiers = model.probabilities(texts[first : first + _ASKED])

@@ -9,8 +9,8 @@ from dataclasses import dataclass, replace
 
 from torch import Tensor
 
-from kiwi_fhir.extract.tagger.model import WordSpan, pair_features
 from kiwi_fhir.extract.segment import Segments, segment
+from kiwi_fhir.extract.tagger.model import WordSpan, pair_features
 from kiwi_fhir.extract.tagger.windows import SHAPES, Window, Windower
 from kiwi_fhir.types import MENTION_LABELS, MODIFIER_LABELS, Document, Span
 

@@ -14,9 +14,9 @@ from torch import nn
 from kiwi_fhir.evaluate import score
 from kiwi_fhir.evaluate.counts import LEVELS
 from kiwi_fhir.extract.base import DEFAULT_BASE, arch_of, load_base, quiet_peft
-from kiwi_fhir.extract.tagger.extractor import BertExtractor
 from kiwi_fhir.extract.device import autocast, best_dtype
 from kiwi_fhir.extract.llama_base import SMOLLM2
+from kiwi_fhir.extract.tagger.extractor import TaggerExtractor
 from kiwi_fhir.extract.tagger.model import MAX_WORDS, Heads, JointModel, WordSpan, collate, whole
 from kiwi_fhir.extract.tagger.windows import Windower, batches
 from kiwi_fhir.train.examples import Example, SoftExample, examples
@@ -219,9 +219,9 @@ def _targets(wanted: Sequence[list[WordSpan] | torch.Tensor], shape: torch.Size)
     return targets
 
 
-def extractor_of(model: JointModel, tokenizer: Any, recipe: Recipe, device: torch.device) -> BertExtractor:
+def extractor_of(model: JointModel, tokenizer: Any, recipe: Recipe, device: torch.device) -> TaggerExtractor:
     """An extractor of a model in training, in fp32."""
-    return BertExtractor(model.eval(), tokenizer, name="training", window=recipe.window, device=device)
+    return TaggerExtractor(model.eval(), tokenizer, name="training", window=recipe.window, device=device)
 
 
 def _dev_scores(

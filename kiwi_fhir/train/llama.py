@@ -20,8 +20,8 @@ from torch import nn
 from kiwi_fhir.errors import ModelError
 from kiwi_fhir.extract.base import quiet_peft
 from kiwi_fhir.extract.device import autocast, best_dtype
-from kiwi_fhir.extract.llama_base import SMOLLM2, llama_sha256, load_llama
 from kiwi_fhir.extract.generative.prompts import Templates, load_templates
+from kiwi_fhir.extract.llama_base import SMOLLM2, llama_sha256, load_llama
 from kiwi_fhir.run.memory import peak_memory
 from kiwi_fhir.train.checkpoint import Stand
 from kiwi_fhir.train.folder import folder_config, plain, write_json

@@ -10,15 +10,15 @@ import hashlib
 import json
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
 from decimal import Decimal
 from typing import Any
 
 import orjson
 
 from kiwi_fhir.documents.brat import format_ann
-from kiwi_fhir.types import Document, Failure, NoteRows, Shard
+from kiwi_fhir.types import Failure, Result, Shard
 from kiwi_fhir.write.page import page
 from kiwi_fhir.write.store import TEMPORARY, Store
 
@@ -26,21 +26,6 @@ BUNDLES, BRAT, PAGES, MANIFEST = "bundles", "brat", "pages", "manifest"
 FAILURES = "failures.ndjson"
 #: Sinks that write files; later ones (servers, databases) stand beside them.
 SINKS = ("ndjson", "brat", "html")
-
-
-@dataclass(frozen=True, slots=True)
-class Result:
-    """What a note became: its document, its bundle as one line of JSON, and the resources in it by type.
-
-    `not_mapped` counts the mentions that become no resource on purpose, by reason (`hypothetical`). `rows` is for an
-    OMOP database where one is written to, a failure where it has no place for the note.
-    """
-
-    document: Document
-    bundle: bytes
-    resources: Mapping[str, int]
-    not_mapped: Mapping[str, int] = field(default_factory=dict)
-    rows: NoteRows | Failure | None = None
 
 
 @dataclass(frozen=True, slots=True)

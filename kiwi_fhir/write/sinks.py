@@ -7,8 +7,8 @@ from typing import Protocol
 
 from kiwi_fhir.config import Config
 from kiwi_fhir.errors import UsageError
-from kiwi_fhir.types import Failure
-from kiwi_fhir.write.shards import SINKS, Result
+from kiwi_fhir.types import Failure, Result
+from kiwi_fhir.write.shards import SINKS
 
 
 class Sink(Protocol):

@@ -15,6 +15,11 @@ TEMPORARY = ".part"
 class Store(Protocol):
     """Files by their path relative to the output folder; the pipeline passes one that speaks to cloud storage."""
 
+    @property
+    def root(self) -> str:
+        """The output folder or URL."""
+        ...
+
     def write(self, path: str, chunks: Iterable[bytes]) -> None:
         """Write a file whole or not at all."""
         ...

@@ -14,11 +14,13 @@ from pathlib import Path
 import pytest
 from synthetic import write
 
-from kiwi_fhir.run.mapper import DocumentMapper
-from kiwi_fhir.beam.pipeline import execute, options_of, prepare
+from kiwi_fhir.beam.files import files_for, store_for
+from kiwi_fhir.beam.job import execute, options_of
 from kiwi_fhir.config import Config
 from kiwi_fhir.errors import InputError, TooManyFailures, UsageError
 from kiwi_fhir.fhir.r4.validate import check_bundle
+from kiwi_fhir.run.mapper import DocumentMapper
+from kiwi_fhir.run.prepare import prepare
 from kiwi_fhir.types import Document, Mention, Note, Span
 
 ROWS = 24
@@ -27,7 +29,9 @@ CONFIG = Config(device="cpu", shard_notes=7, sinks=("ndjson", "brat"))
 
 
 def run(kind, inputs, output, config=CONFIG, options=(), **how):
-    return execute(prepare(kind, [str(path) for path in inputs], str(output), config, **how), options_of(options))
+    paths = [str(path) for path in inputs]
+    ready = prepare(kind, paths, config, files=files_for(paths), store=store_for(str(output)), **how)
+    return execute(ready, options_of(options))
 
 
 def files(output):

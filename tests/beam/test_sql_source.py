@@ -8,10 +8,12 @@ import databases
 import pytest
 from synthetic import mimic_iii_rows, write
 
-from kiwi_fhir.beam.pipeline import execute, options_of, prepare
+from kiwi_fhir.beam.job import execute, options_of
 from kiwi_fhir.config import Config
 from kiwi_fhir.errors import Unavailable, UsageError
-from kiwi_fhir.notes import sql
+from kiwi_fhir.notes import LOCAL, sql
+from kiwi_fhir.run.prepare import prepare
+from kiwi_fhir.write.store import LocalStore
 
 psycopg = pytest.importorskip("psycopg")
 
@@ -45,7 +47,9 @@ def small_parts(monkeypatch):
 
 
 def run(kind, source, output, options=(), **how):
-    return execute(prepare(kind, [str(source)], str(output), CONFIG, **how), options_of(options))
+    return execute(
+        prepare(kind, [str(source)], CONFIG, files=LOCAL, store=LocalStore(str(output)), **how), options_of(options)
+    )
 
 
 def bundles(output):
@@ -95,13 +99,13 @@ def restart(server):
 @pytest.mark.usefixtures("small_parts")
 def test_a_server_that_goes_and_comes_back(server, tmp_path):
     output = tmp_path / "out"
-    ready = prepare("mimic-iii", [server.url()], str(output), CONFIG)
+    ready = prepare("mimic-iii", [server.url()], CONFIG, files=LOCAL, store=LocalStore(str(output)))
     server.stop()
     try:
         with pytest.raises(Unavailable, match="can't be reached"):
             execute(ready, options_of(()))
         with pytest.raises(Unavailable, match="can't be reached"):
-            prepare("mimic-iii", [server.url()], str(output), CONFIG)
+            prepare("mimic-iii", [server.url()], CONFIG, files=LOCAL, store=LocalStore(str(output)))
     finally:
         restart(server)
     report = json.loads((output / "run.json").read_text())
@@ -113,7 +117,13 @@ def test_a_server_that_goes_and_comes_back(server, tmp_path):
 
 def test_wrong_passwords_are_not_shown(server, tmp_path):
     with pytest.raises(UsageError, match="refuses the user or the password") as caught:
-        prepare("mimic-iii", [server.url(password="hush-hush")], str(tmp_path / "out"), CONFIG)
+        prepare(
+            "mimic-iii",
+            [server.url(password="hush-hush")],
+            CONFIG,
+            files=LOCAL,
+            store=LocalStore(str(tmp_path / "out")),
+        )
     assert "hush" not in str(caught.value)
     assert "hush" not in repr(caught.value.__cause__)
     assert not (tmp_path / "out").exists()
@@ -121,6 +131,12 @@ def test_wrong_passwords_are_not_shown(server, tmp_path):
 
 def test_a_plan_in_the_environment_s_words_holds_no_password(server, tmp_path, monkeypatch):
     monkeypatch.setenv("PGPASSWORD", databases.PASSWORD)
-    ready = prepare("mimic-iii", [f"postgresql://owner@127.0.0.1:{server.port}/postgres"], str(tmp_path), CONFIG)
+    ready = prepare(
+        "mimic-iii",
+        [f"postgresql://owner@127.0.0.1:{server.port}/postgres"],
+        CONFIG,
+        files=LOCAL,
+        store=LocalStore(str(tmp_path)),
+    )
     assert databases.PASSWORD.encode() not in pickle.dumps(ready.source)
     assert databases.PASSWORD not in str(ready.inputs)

@@ -4,10 +4,12 @@ import pickle
 
 import pytest
 
-from kiwi_fhir.run.mapper import DocumentMapper
-from kiwi_fhir.beam.pipeline import prepare
 from kiwi_fhir.config import Config, read_config
 from kiwi_fhir.errors import ConfigError, InputError, UsageError
+from kiwi_fhir.notes import LOCAL
+from kiwi_fhir.run.mapper import DocumentMapper
+from kiwi_fhir.run.prepare import prepare
+from kiwi_fhir.write.store import LocalStore
 
 HEADER = "name,code,system,type\n"
 
@@ -23,7 +25,13 @@ def prepared(tmp_path):
     note.write_text("Cough.")
 
     def make(**config):
-        return prepare("text", [str(note)], str(tmp_path / "out"), Config(device="cpu", **config))
+        return prepare(
+            "text",
+            [str(note)],
+            Config(device="cpu", **config),
+            files=LOCAL,
+            store=LocalStore(str(tmp_path / "out")),
+        )
 
     return make
 

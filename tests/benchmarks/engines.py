@@ -26,7 +26,7 @@ from synthetic import note_text
 from kiwi_fhir.documents.brat import read_folder
 from kiwi_fhir.evaluate import score
 from kiwi_fhir.extract import DEFAULT_MODEL, ModelChoice
-from kiwi_fhir.extract.tagger.extractor import BertExtractor
+from kiwi_fhir.extract.tagger.extractor import TaggerExtractor
 from kiwi_fhir.run.memory import peak_memory
 from kiwi_fhir.types import Document, Note
 
@@ -41,9 +41,9 @@ ENGINES = {
 LEVELS = ("mentions", "modifiers", "links")
 
 
-def load_engine(name: str, model: str, threads: int) -> BertExtractor:
+def load_engine(name: str, model: str, threads: int) -> TaggerExtractor:
     device, dtype = ENGINES[name]
-    return BertExtractor.load(ModelChoice(model).folder, threads=threads, device=device, dtype=dtype)
+    return TaggerExtractor.load(ModelChoice(model).folder, threads=threads, device=device, dtype=dtype)
 
 
 def labels(documents: Sequence[Document]) -> set[tuple[object, ...]]:
@@ -84,7 +84,7 @@ def main() -> None:
         command = [sys.executable, __file__, *sys.argv[1:], "--peak-of", name]
         peak = float(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
         rows[name] = {"peak_mib": peak, "wall": float("inf"), "cpu": float("inf")}
-    extractors: dict[str, BertExtractor] = {}
+    extractors: dict[str, TaggerExtractor] = {}
     for name in ENGINES:
         start = time.perf_counter()
         extractors[name] = load_engine(name, arguments.model, arguments.threads)

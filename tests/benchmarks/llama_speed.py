@@ -17,7 +17,7 @@ from synthetic import note_text
 
 from kiwi_fhir.extract import ModelChoice
 from kiwi_fhir.extract.generative.local import LocalBackend
-from kiwi_fhir.extract.generative.marking import Refused, Task
+from kiwi_fhir.extract.generative.marking import AnswerRefused, Task
 from kiwi_fhir.types import Note
 
 
@@ -54,7 +54,7 @@ def timed(backend, tasks, batch):
 
 
 def spans(answer):
-    return None if isinstance(answer, Refused) else [(mark.label, mark.start, mark.end) for mark in answer]
+    return None if isinstance(answer, AnswerRefused) else [(mark.label, mark.start, mark.end) for mark in answer]
 
 
 def main():

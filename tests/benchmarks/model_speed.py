@@ -25,8 +25,8 @@ from transformers.utils import logging
 
 from kiwi_fhir.extract import DEFAULT_MODEL, ModelChoice
 from kiwi_fhir.extract.base import DEFAULT_BASE, base_path, load_base
-from kiwi_fhir.extract.tagger.extractor import BertExtractor
 from kiwi_fhir.extract.segment import segment
+from kiwi_fhir.extract.tagger.extractor import TaggerExtractor
 from kiwi_fhir.types import ALLOWED_PAIRS, MENTION_LABELS, MODIFIER_LABELS, Document, Note, Span
 
 
@@ -116,7 +116,7 @@ def main() -> None:
     rows = []
     documents: list[Document] = []
     for dtype in (torch.bfloat16, torch.float32):
-        extractor = BertExtractor.load(
+        extractor = TaggerExtractor.load(
             ModelChoice(DEFAULT_MODEL).folder, threads=arguments.threads, device="cpu", dtype=dtype
         )
         documents = extractor.predict(notes[:2]) and extractor.predict(notes)

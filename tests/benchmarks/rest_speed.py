@@ -17,11 +17,11 @@ from pathlib import Path
 
 from synthetic import note_text, write
 
-from kiwi_fhir.run.mapper import DocumentMapper
-from kiwi_fhir.run.shards import Input, map_shard, read_shards
 from kiwi_fhir.config import Config
 from kiwi_fhir.extract import load
 from kiwi_fhir.notes import LOCAL, SOURCES
+from kiwi_fhir.run.mapper import DocumentMapper
+from kiwi_fhir.run.shards import Input, map_shard, read_shards
 from kiwi_fhir.types import Document, Mention, Note, Shard
 from kiwi_fhir.write.shards import write_shard
 from kiwi_fhir.write.store import LocalStore

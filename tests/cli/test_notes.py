@@ -15,8 +15,8 @@ from kiwi_fhir.config import Config
 from kiwi_fhir.errors import InputError, TooManyFailures, UsageError
 from kiwi_fhir.fhir.document_reference import document_reference
 from kiwi_fhir.fhir.elements import sheet_of
-from kiwi_fhir.fhir.rules import load_rules
 from kiwi_fhir.fhir.r4.validate import check_resource
+from kiwi_fhir.fhir.rules import load_rules
 from kiwi_fhir.notes import LOCAL, SOURCES
 from kiwi_fhir.types import Coding, Note
 

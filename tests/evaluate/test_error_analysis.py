@@ -12,6 +12,7 @@ from rich.console import Console
 from typer.testing import CliRunner
 
 from kiwi_fhir.cli.commands import app
+from kiwi_fhir.documents.jsonl import format_line
 from kiwi_fhir.errors import UsageError
 from kiwi_fhir.evaluate import score
 from kiwi_fhir.evaluate.counts import LEVELS, TYPES
@@ -26,7 +27,6 @@ from kiwi_fhir.evaluate.errors import (
     note_style,
 )
 from kiwi_fhir.evaluate.tables import error_tables
-from kiwi_fhir.documents.jsonl import format_line
 from kiwi_fhir.types import MENTION_LABELS, MODIFIER_LABELS, Document, Mention, Modifier, Note, Span
 
 TEXT = "No severe fever at night , chills ; aspirin 81 mg daily ."

@@ -9,8 +9,8 @@ import torch
 
 from kiwi_fhir.errors import ModelError, NoteError
 from kiwi_fhir.extract import DEFAULT_MODEL, ModelChoice, chunks, extract, load
-from kiwi_fhir.extract.tagger.extractor import BertExtractor
 from kiwi_fhir.extract.device import choose_device
+from kiwi_fhir.extract.tagger.extractor import TaggerExtractor
 from kiwi_fhir.types import ALLOWED_PAIRS, Document, Failure, Note, Span
 
 NOTES = [
@@ -114,8 +114,8 @@ def test_one_modifier_may_qualify_several_mentions(extractor):
 @pytest.mark.parametrize("tokens", [1, 256, 100_000])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_the_same_spans_at_every_batch_size(tokens, dtype, batch_notes):
-    one = BertExtractor.load(ModelChoice(DEFAULT_MODEL).folder, device="cpu", dtype=dtype, batch_tokens=2048)
-    other = BertExtractor.load(ModelChoice(DEFAULT_MODEL).folder, device="cpu", dtype=dtype, batch_tokens=tokens)
+    one = TaggerExtractor.load(ModelChoice(DEFAULT_MODEL).folder, device="cpu", dtype=dtype, batch_tokens=2048)
+    other = TaggerExtractor.load(ModelChoice(DEFAULT_MODEL).folder, device="cpu", dtype=dtype, batch_tokens=tokens)
     assert [bare(document) for document in other.predict(batch_notes)] == [
         bare(document) for document in one.predict(batch_notes)
     ]

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kiwi_fhir.extract.generative.copy_grammar import copy_grammar
-from kiwi_fhir.extract.generative.marking import Refused, Tags, Task
+from kiwi_fhir.extract.generative.marking import AnswerRefused, Tags, Task
 from kiwi_fhir.extract.generative.markup import mark, read
 
 TAGS = Tags()
@@ -114,7 +114,7 @@ def test_what_the_grammar_accepts_is_read(pieces, data):
     assert accepts(rules, text)
     assert not accepts(rules, text + " ")
     assert not accepts(rules, text[:-1])
-    assert not isinstance(read(text, Task("", source, ("drug", "test")), TAGS), Refused)
+    assert not isinstance(read(text, Task("", source, ("drug", "test")), TAGS), AnswerRefused)
 
 
 def random_string(rules, name, data):

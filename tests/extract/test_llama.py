@@ -7,8 +7,8 @@ from tiny_llamas import byte_level_tokenizer, save_llama
 
 from kiwi_fhir.errors import ModelError
 from kiwi_fhir.extract import ModelChoice, extract, load
-from kiwi_fhir.extract.generative.extractor import LlamaExtractor
-from kiwi_fhir.extract.generative.marking import Refused
+from kiwi_fhir.extract.generative.extractor import GenerativeExtractor
+from kiwi_fhir.extract.generative.marking import AnswerRefused
 from kiwi_fhir.extract.generative.markup import read
 from kiwi_fhir.extract.generative.prompts import TEMPLATES, load_templates
 from kiwi_fhir.types import Document, Failure, Note, Span
@@ -44,14 +44,14 @@ class Recorded:
             key = marked.split(">")[1].split("</")[0] if marked != task.source else marked.split(":")[0]
             said = self.answers.get(key)
             if said is None:
-                found.append(Refused("other-text", "The answer is another text."))
+                found.append(AnswerRefused("other-text", "The answer is another text."))
             else:
                 found.append(read(said, task, load_templates().tags))
         return found
 
 
 def extractor(answers=ANSWERS):
-    return LlamaExtractor(Recorded(answers), load_templates(), name="recorded")
+    return GenerativeExtractor(Recorded(answers), load_templates(), name="recorded")
 
 
 def words(document):

@@ -7,11 +7,11 @@ from tiny_llamas import byte_level_tokenizer, sentencepiece_tokenizer, tiny_llam
 
 from kiwi_fhir.extract.generative.copying import Copy, Tagset
 from kiwi_fhir.extract.generative.local import LocalBackend
-from kiwi_fhir.extract.generative.marking import Refused, Task
+from kiwi_fhir.extract.generative.marking import AnswerRefused, Task
 from kiwi_fhir.extract.generative.passages import sentences, windows
 from kiwi_fhir.extract.generative.prompts import load_templates
-from kiwi_fhir.extract.segment import segment
 from kiwi_fhir.extract.generative.vocabulary import Vocabulary
+from kiwi_fhir.extract.segment import segment
 
 TEMPLATES = load_templates()
 KINDS = {"byte-level": byte_level_tokenizer, "sentencepiece": sentencepiece_tokenizer}
@@ -148,7 +148,7 @@ def test_without_the_constraint_nonsense_is_refused(llama):
     backend = LocalBackend(model, tokenizer, TEMPLATES, constrained=False)
     tasks = tasks_of(note_text(7, 200))[:4]
     answers = backend.mark(tasks)
-    assert all(isinstance(answer, Refused) for answer in answers)
+    assert all(isinstance(answer, AnswerRefused) for answer in answers)
     assert all(task.source[:12] not in answer.message for task, answer in zip(tasks, answers, strict=True))
     assert backend.counters.passes > 0
 

@@ -12,9 +12,9 @@ from kiwi_fhir.clients import backoff
 from kiwi_fhir.errors import Unavailable, UsageError
 from kiwi_fhir.extract.generative import client as llama_client
 from kiwi_fhir.extract.generative.copy_grammar import longest_answer
-from kiwi_fhir.extract.generative.server import LlamaServer, most_tokens
-from kiwi_fhir.extract.generative.marking import Marked, Refused, Tags, Task
+from kiwi_fhir.extract.generative.marking import AnswerRefused, Marked, Tags, Task
 from kiwi_fhir.extract.generative.markup import mark
+from kiwi_fhir.extract.generative.server import LlamaServer, most_tokens
 
 TAGS = Tags()
 SECRET = "sk-secret-of-the-tests"
@@ -53,7 +53,7 @@ def server_for(faulty, **options):
 
 
 def reasons(answers):
-    return [answer.reason if isinstance(answer, Refused) else "" for answer in answers]
+    return [answer.reason if isinstance(answer, AnswerRefused) else "" for answer in answers]
 
 
 def test_answers_come_in_order_within_the_bound():
@@ -465,7 +465,7 @@ def test_transformers_serve(tiny_llama):
             server = LlamaServer(url, chat=chat, parallel=2)
             answers = server.mark(tasks)
             assert answers[:2] == answers[3:] == right
-            assert isinstance(answers[2], Refused)
+            assert isinstance(answers[2], AnswerRefused)
             assert server.counts.completion_tokens > sum(map(len, LEARNT))
             assert server.counts.retries == 0
         server = LlamaServer(url, patience=0.5)
@@ -484,7 +484,7 @@ def test_llama_cpp(tmp_path):
     tasks = [Task(f"Mark the mentions.\n{source}\n", source, ("problem", "test")) for source in sources] * 3
     with llama_cpp(tmp_path / "tiny.gguf") as (url, _):
         free = LlamaServer(url, constraint="none", parallel=2)
-        assert all(isinstance(answer, Refused) for answer in free.mark(tasks[:2]))
+        assert all(isinstance(answer, AnswerRefused) for answer in free.mark(tasks[:2]))
         server = LlamaServer(url, parallel=2)
         answers = server.mark(tasks)
         assert reasons(answers) == [""] * len(tasks)

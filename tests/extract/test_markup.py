@@ -6,7 +6,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from kiwi_fhir.extract.generative.marking import Marked, Refused, Tags, Task
+from kiwi_fhir.extract.generative.marking import AnswerRefused, Marked, Tags, Task
 from kiwi_fhir.extract.generative.markup import mark, read, reading
 
 LABELS = ("problem", "test", "drug")
@@ -59,7 +59,7 @@ def may_mislead(source, tags):
 def test_what_was_marked_is_read(given):
     source, spans = given
     found = read(mark(source, spans, TAGS), task(source), TAGS)
-    assert not isinstance(found, Refused)
+    assert not isinstance(found, AnswerRefused)
     assert spans_of(found) == spans
 
 
@@ -70,7 +70,7 @@ def test_what_was_marked_is_read(given):
 def test_a_text_that_holds_tags_is_read_or_refused(given, tags):
     source, spans = given
     found = read(mark(source, spans, tags), task(source), tags)
-    if isinstance(found, Refused):
+    if isinstance(found, AnswerRefused):
         assert found.reason == "ambiguous"
         assert may_mislead(source, tags)
     else:
@@ -148,7 +148,7 @@ def corrupted(draw):
 def test_a_wrong_copy_gives_no_wrong_offset(given):
     source, spans, answer, is_other = given
     found = read(answer, task(source), TAGS)
-    if is_other and not isinstance(found, Refused):
+    if is_other and not isinstance(found, AnswerRefused):
         assert set(spans_of(found)) <= set(spans)
 
 
@@ -163,7 +163,7 @@ def test_whatever_is_answered_spans_are_what_stands_between_tags(given, data):
         bits = [*WORDS, "", TAGS.close, TAGS.opening("drug"), TAGS.opening("mood"), answer[start:end] * 2]
         answer = answer[:start] + data.draw(st.sampled_from(bits)) + answer[end:]
     found = read(answer, task(source), TAGS)
-    if isinstance(found, Refused):
+    if isinstance(found, AnswerRefused):
         return
     done = 0
     for span in found:
@@ -252,7 +252,7 @@ def test_look_alikes():
 )
 def test_refusals(answer, reason):
     found = read(answer, task(SOURCE), TAGS)
-    assert isinstance(found, Refused)
+    assert isinstance(found, AnswerRefused)
     assert found.reason == reason
     assert "pain" not in found.message
 
@@ -260,7 +260,7 @@ def test_refusals(answer, reason):
 def test_a_word_dropped_beside_a_repeated_phrase_is_refused():
     source = "no pain, no pain, no pain, no pain, and so on to the end of this long line of words without more"
     once = source.replace("no pain, ", "", 1)
-    assert read(mark(once, [("problem", 3, 7)], TAGS), task(source), TAGS) == Refused(
+    assert read(mark(once, [("problem", 3, 7)], TAGS), task(source), TAGS) == AnswerRefused(
         "other-text", "The answer is not the text that was to be copied."
     )
     far = source.replace(" more", " less")
@@ -303,6 +303,6 @@ def test_most_answers_with_one_wrong_word_are_repaired():
         ]
         answer = mark(" ".join([*words[:at], wrong, *words[at + 1 :]]), shifted, TAGS)
         found = read(answer, task(SOURCE), TAGS)
-        said[isinstance(found, Refused)] += 1
-        assert isinstance(found, Refused) or spans_of(found) == SPANS
+        said[isinstance(found, AnswerRefused)] += 1
+        assert isinstance(found, AnswerRefused) or spans_of(found) == SPANS
     assert said[False] >= len(words) / 3, said

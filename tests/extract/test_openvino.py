@@ -12,8 +12,8 @@ import torch
 
 from kiwi_fhir.errors import ModelError
 from kiwi_fhir.extract import DEFAULT_MODEL, ModelChoice, load
-from kiwi_fhir.extract.tagger.extractor import BertExtractor
 from kiwi_fhir.extract.device import best_dtype
+from kiwi_fhir.extract.tagger.extractor import TaggerExtractor
 from kiwi_fhir.extract.tagger.openvino import _group
 from kiwi_fhir.types import Note
 
@@ -29,7 +29,7 @@ def notes(synthetic_note):
 @pytest.fixture(scope="module")
 def pair():
     """Torch's extractor and OpenVINO's, both in fp32."""
-    return tuple(BertExtractor.load(FOLDER, device=name, dtype=torch.float32) for name in ("cpu", "openvino"))
+    return tuple(TaggerExtractor.load(FOLDER, device=name, dtype=torch.float32) for name in ("cpu", "openvino"))
 
 
 def labels(document):
@@ -59,7 +59,7 @@ def test_the_documents_of_torch_in_fp32(pair, notes):
 
 @openvino_needed
 def test_nearly_the_labels_of_torch_in_bf16(pair, notes):
-    rounded = BertExtractor.load(FOLDER, device="openvino", dtype=torch.bfloat16)
+    rounded = TaggerExtractor.load(FOLDER, device="openvino", dtype=torch.bfloat16)
     same = total = 0
     for one, other in zip(rounded.predict(notes), pair[0].predict(notes), strict=True):
         same += len(labels(one) & labels(other))
@@ -73,7 +73,7 @@ def test_int8_products_by_default(pair, notes):
 
     The weights' type is what OpenVINO keeps on processors that multiply int8 (x86 with AVX2 or more).
     """
-    extractor = BertExtractor.load(FOLDER, device="openvino")
+    extractor = TaggerExtractor.load(FOLDER, device="openvino")
     nodes = extractor._joint.encoder._compiled.get_runtime_model().get_ops()
     layers = [node for node in nodes if node.get_rt_info()["layerType"].astype(str) == "FullyConnected"]
     assert [node.input(1).get_element_type().get_type_name() for node in layers] == ["i8"] * 36  # six in each layer

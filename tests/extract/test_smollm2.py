@@ -6,8 +6,8 @@ import pytest
 
 from kiwi_fhir.extract import SMALL_LLAMA, SMALL_TAGGER, ModelChoice, load
 from kiwi_fhir.extract.folder import read_config
-from kiwi_fhir.extract.llama_base import SMOLLM2, llama_sha256
 from kiwi_fhir.extract.generative.local import LocalBackend
+from kiwi_fhir.extract.llama_base import SMOLLM2, llama_sha256
 from kiwi_fhir.types import Note
 
 needs_weights = pytest.mark.skipif(

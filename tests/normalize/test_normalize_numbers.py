@@ -5,8 +5,8 @@ from decimal import Decimal
 import pytest
 
 from kiwi_fhir.errors import MappingError
-from kiwi_fhir.normalize.text.numbers import read_number
 from kiwi_fhir.normalize.result.quantity import load_units
+from kiwi_fhir.normalize.text.numbers import read_number
 from kiwi_fhir.normalize.text.words import load_vocabulary, plain
 from kiwi_fhir.types import Interval, Quantity, Ratio
 

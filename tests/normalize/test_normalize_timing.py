@@ -5,8 +5,8 @@ from decimal import Decimal
 import pytest
 
 from kiwi_fhir.errors import MappingError
-from kiwi_fhir.normalize.result.quantity import load_units
 from kiwi_fhir.normalize.drug.timing import DAYS, EVENT_TIMINGS, UNITS_OF_TIME, load_frequencies
+from kiwi_fhir.normalize.result.quantity import load_units
 from kiwi_fhir.types import Interval, Quantity, Timing
 
 FREQUENCIES = load_frequencies(None, load_units(None))

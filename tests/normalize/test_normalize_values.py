@@ -6,8 +6,8 @@ import pytest
 
 from kiwi_fhir.errors import MappingError
 from kiwi_fhir.fhir.r4.ucum import is_ucum
-from kiwi_fhir.normalize.result.kinds import UNKNOWN, load_tests
 from kiwi_fhir.normalize.laterality import load_lateralities
+from kiwi_fhir.normalize.result.kinds import UNKNOWN, load_tests
 from kiwi_fhir.normalize.result.quantity import load_units
 from kiwi_fhir.normalize.result.ranges import judged, read_range
 from kiwi_fhir.normalize.result.values import load_values

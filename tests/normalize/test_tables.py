@@ -119,4 +119,9 @@ def test_the_module_imports_nothing_heavy():
         "print(' '.join(m for m in set(sys.modules) - before if m.split('.')[0] == 'kiwi_fhir'))"
     )
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert set(run.stdout.split()) <= {"kiwi_fhir", "kiwi_fhir.tables", "kiwi_fhir.tables.overrides", "kiwi_fhir.errors"}
+    assert set(run.stdout.split()) <= {
+        "kiwi_fhir",
+        "kiwi_fhir.tables",
+        "kiwi_fhir.tables.overrides",
+        "kiwi_fhir.errors",
+    }

@@ -19,9 +19,9 @@ from fhir_servers import Fault, running_server
 from synthetic import documents
 
 from kiwi_fhir.clients import backoff
-from kiwi_fhir.errors import InputError, KiwiError, NoteError, Unavailable, UsageError
-from kiwi_fhir.clients.fhir_auth import Access
 from kiwi_fhir.clients.fhir import READ_SCOPE, FhirClient
+from kiwi_fhir.clients.fhir_auth import Access
+from kiwi_fhir.errors import InputError, KiwiError, NoteError, Unavailable, UsageError
 from kiwi_fhir.notes.fhir import attachments as fhir_attachments
 from kiwi_fhir.notes.fhir import export as fhir_export
 from kiwi_fhir.notes.fhir import search as fhir_search

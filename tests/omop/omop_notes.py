@@ -5,8 +5,7 @@ from decimal import Decimal
 from kiwi_fhir.errors import NoteError
 from kiwi_fhir.omop.ids import NumberRule
 from kiwi_fhir.omop.rows import RowMaker
-from kiwi_fhir.types import Coding, Document, Fact, Failure, LabValue, Mention, Modifier, Note, Quantity, Span
-from kiwi_fhir.write.shards import Result
+from kiwi_fhir.types import Coding, Document, Fact, Failure, LabValue, Mention, Modifier, Note, Quantity, Result, Span
 
 RECORDED = "2026-11-24T01:30:00+02:00"
 SNOMED, ICD, LOINC = "http://snomed.info/sct", "http://hl7.org/fhir/sid/icd-10-cm", "http://loinc.org"

@@ -14,8 +14,8 @@ from kiwi_fhir.normalize import Normalizer, load_linker
 from kiwi_fhir.omop.concepts import standard
 from kiwi_fhir.omop.ids import IdTable, NumberRule
 from kiwi_fhir.omop.rows import term_modifiers
-from kiwi_fhir.omop.text import snippet
 from kiwi_fhir.omop.tables import COLUMNS
+from kiwi_fhir.omop.text import snippet
 from kiwi_fhir.types import Coding, Document, Fact, Mention, Moment, Span, Term
 
 

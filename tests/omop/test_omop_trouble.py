@@ -16,11 +16,11 @@ from test_omop_sink import EACH, official_tables, prepared
 from typer.testing import CliRunner
 
 from kiwi_fhir.cli.commands import app
-from kiwi_fhir.config import Config
 from kiwi_fhir.clients.database_url import database_url
+from kiwi_fhir.config import Config
 from kiwi_fhir.errors import KiwiError, UsageError
-from kiwi_fhir.write.omop.sink import OmopSink
 from kiwi_fhir.write.omop.duckdb import DuckDB
+from kiwi_fhir.write.omop.sink import OmopSink
 from kiwi_fhir.write.sinks import remote_sinks
 
 

@@ -14,16 +14,16 @@ from torch import nn
 from transformers import AutoModel
 from typer.testing import CliRunner
 
-from kiwi_fhir.documents.brat import format_ann
 from kiwi_fhir.cli.commands import app
+from kiwi_fhir.documents.brat import format_ann
 from kiwi_fhir.errors import ModelError, UsageError
 from kiwi_fhir.extract import ModelChoice, load
 from kiwi_fhir.extract.base import arch_of, base_sha256, load_base
-from kiwi_fhir.extract.tagger.extractor import BertExtractor
 from kiwi_fhir.extract.device import autocast
 from kiwi_fhir.extract.llama_base import SMOLLM2
-from kiwi_fhir.extract.tagger.model import collate
 from kiwi_fhir.extract.segment import segment
+from kiwi_fhir.extract.tagger.extractor import TaggerExtractor
+from kiwi_fhir.extract.tagger.model import collate
 from kiwi_fhir.extract.tagger.windows import Windower
 from kiwi_fhir.train.adapt import adapt
 from kiwi_fhir.train.bert import LLAMA_TAGGER, Recipe, save, train
@@ -298,7 +298,7 @@ def test_a_folder_reads_as_the_model_that_was_trained(trained):
     config = json.loads((folder / "config.json").read_text())
     assert (config["arch"], config["base"], config["window"]) == ("llama-tagger", recipe.base, recipe.window)
     encoder, tokenizer = load_base(recipe.base)
-    extractor = BertExtractor.load(folder, device="cpu", dtype=torch.float32)
+    extractor = TaggerExtractor.load(folder, device="cpu", dtype=torch.float32)
     assert not any("lora" in name for name, _ in extractor._joint.named_parameters())
     batch = collate(Windower(tokenizer, recipe.window).windows(NOTES[0].text, segment(NOTES[0].text)), 0)
     with torch.inference_mode():
@@ -312,7 +312,7 @@ def test_the_same_spans_at_every_batch_size(trained, dtype, alike):
     folder, *_ = trained
     found = []
     for tokens in (1, 256, 100_000):
-        documents = BertExtractor.load(folder, device="cpu", dtype=dtype, batch_tokens=tokens).predict(NOTES)
+        documents = TaggerExtractor.load(folder, device="cpu", dtype=dtype, batch_tokens=tokens).predict(NOTES)
         assert all(document.failures == () for document in documents)
         found.append({(made.note.id, mention.label, mention.span) for made in documents for mention in made.mentions}
                      | {(made.note.id, mention.span, held.label, held.span) for made in documents
@@ -350,7 +350,7 @@ def test_a_model_choice_names_it_and_refuses_what_is_for_a_llama_that_writes(tra
 @pytest.mark.skipif(find_spec("openvino") is None, reason="needs the extra openvino")
 def test_openvino_finds_the_same(trained):
     folder, *_ = trained
-    one, other = (BertExtractor.load(folder, device=name, dtype=torch.float32) for name in ("cpu", "openvino"))
+    one, other = (TaggerExtractor.load(folder, device=name, dtype=torch.float32) for name in ("cpu", "openvino"))
     assert bare(other.predict(NOTES)) == bare(one.predict(NOTES))
     assert _compiled_layers(load(str(folder), device="openvino")) == {"i8"}
 
@@ -443,7 +443,7 @@ def test_smollm2_learns_and_reads_alike_in_every_batch(tmp_path):
     config = json.loads((tmp_path / "model" / "config.json").read_text())
     assert (config["base"], config["base_sha256"]) == (SMOLLM2, base_sha256(SMOLLM2))
     one, other = (
-        BertExtractor.load(tmp_path / "model", device="cpu", dtype=torch.float32, batch_tokens=tokens)
+        TaggerExtractor.load(tmp_path / "model", device="cpu", dtype=torch.float32, batch_tokens=tokens)
         for tokens in (1, 4096)
     )
     first = one.predict(NOTES)

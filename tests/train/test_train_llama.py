@@ -10,8 +10,8 @@ from test_train import document
 from tiny_llamas import byte_level_tokenizer, save_llama, tiny_llama
 from typer.testing import CliRunner
 
-from kiwi_fhir.documents.brat import format_ann
 from kiwi_fhir.cli.commands import app
+from kiwi_fhir.documents.brat import format_ann
 from kiwi_fhir.errors import ModelError, UsageError
 from kiwi_fhir.extract import ModelChoice, load
 from kiwi_fhir.extract.generative.marking import Task

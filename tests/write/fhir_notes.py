@@ -2,8 +2,7 @@
 
 from kiwi_fhir.fhir import BundleWriter, ModelInfo, to_json
 from kiwi_fhir.normalize import Normalizer
-from kiwi_fhir.types import Document, Mention, Modifier, Note, Span
-from kiwi_fhir.write.shards import Result
+from kiwi_fhir.types import Document, Mention, Modifier, Note, Result, Span
 
 TEXT = "Sharp headache since Monday. No fever. Hemoglobin 9.20 g/dL. Takes aspirin 81 mg daily. Appendectomy in 2003."
 SECRET = "Sharp headache"

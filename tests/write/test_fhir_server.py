@@ -10,8 +10,8 @@ from fhir_notes import SECRET, document, result, results
 from fhir_servers import Fault, running_server
 
 from kiwi_fhir.clients import backoff
-from kiwi_fhir.errors import KiwiError, UsageError
 from kiwi_fhir.clients.fhir_auth import Access
+from kiwi_fhir.errors import KiwiError, UsageError
 from kiwi_fhir.write.fhir.delivery import Parcel
 from kiwi_fhir.write.fhir.server import FhirServer
 from kiwi_fhir.write.fhir.transaction import NOTE_SYSTEM

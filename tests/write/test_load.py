@@ -9,8 +9,8 @@ from fhir_notes import SECRET, result, results
 from fhir_notes import document as note
 from fhir_servers import Fault, running_server
 
-from kiwi_fhir.clients import backoff
 from kiwi_fhir.cli import main
+from kiwi_fhir.clients import backoff
 from kiwi_fhir.write.fhir import load as load_module
 
 TOKEN = "t0ken-of-the-environment"

@@ -5,16 +5,8 @@ import json
 import pytest
 
 from kiwi_fhir.errors import KiwiError
-from kiwi_fhir.types import Document, Failure, Mention, Modifier, Note, Shard, Span
-from kiwi_fhir.write.shards import (
-    Result,
-    entries,
-    file_name,
-    is_done,
-    read_entry,
-    remove_leftovers,
-    write_shard,
-)
+from kiwi_fhir.types import Document, Failure, Mention, Modifier, Note, Result, Shard, Span
+from kiwi_fhir.write.shards import entries, file_name, is_done, read_entry, remove_leftovers, write_shard
 from kiwi_fhir.write.store import LocalStore
 
 DENIES = Modifier("negation", Span(0, 6))

@@ -18,9 +18,9 @@ import torch
 from torch import Tensor
 
 from kiwi_fhir.extract.generative.copying import OPENING, Copy, Place, Tagset
-from kiwi_fhir.extract.generative.ragged_cache import RaggedCache
 from kiwi_fhir.extract.generative.marking import Marked, Task
 from kiwi_fhir.extract.generative.prompts import Templates, common_prefix
+from kiwi_fhir.extract.generative.ragged_cache import RaggedCache
 from kiwi_fhir.extract.generative.vocabulary import Vocabulary
 
 #: Tokens of a draft: the first one, and the bounds between which it grows when it holds and shrinks when it fails.

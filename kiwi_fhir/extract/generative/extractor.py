@@ -7,14 +7,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, cast
 
-from kiwi_fhir.extract.generative.marking import Answer, Backend, Refused, Task
+from kiwi_fhir.extract.generative.marking import Answer, AnswerRefused, Backend, Task
 from kiwi_fhir.extract.generative.passages import sentences, windows
 from kiwi_fhir.extract.generative.prompts import Templates
 from kiwi_fhir.extract.segment import Segments, segment
 from kiwi_fhir.types import Document, Failure, Mention, MentionLabel, Modifier, ModifierLabel, Note, Span
 
 
-class LlamaExtractor:
+class GenerativeExtractor:
     """Finds mentions and modifiers by asking a back end; see `marking` for the questions.
 
     A window without a usable answer is a failure of the document, never a wrong span; where all windows are, the note
@@ -46,7 +46,7 @@ class LlamaExtractor:
             ]
         )
         for (index, window), answer in zip(places, answers, strict=True):
-            if isinstance(answer, Refused):
+            if isinstance(answer, AnswerRefused):
                 refused[index] += 1
                 failures[index].append(_failure(notes[index], window, answer, "window"))
                 continue
@@ -104,7 +104,7 @@ class LlamaExtractor:
                 places.append((index, part))
         held: list[list[tuple[Modifier, ...] | None]] = [[] for _ in notes]
         for (index, part), answer in zip(places, self.backend.mark(tasks), strict=True):
-            if isinstance(answer, Refused):
+            if isinstance(answer, AnswerRefused):
                 what = "modifiers of a mention, which is left out, in"
                 failures[index].append(_failure(notes[index], part, answer, what))
                 held[index].append(None)
@@ -118,14 +118,14 @@ class LlamaExtractor:
         return held
 
     def _on_note(self, answer: Answer, part: Span) -> list[tuple[str, Span, float]]:
-        assert not isinstance(answer, Refused)  # noqa: S101 (the caller looked)
+        assert not isinstance(answer, AnswerRefused)  # noqa: S101 (the caller looked)
         return [
             (self._templates.label_of(mark.label), Span(part.start + mark.start, part.start + mark.end), mark.score)
             for mark in answer
         ]
 
 
-def _failure(note: Note, part: Span, refused: Refused, what: str) -> Failure:
+def _failure(note: Note, part: Span, refused: AnswerRefused, what: str) -> Failure:
     where = f"characters {part.start}-{part.end}"
     message = f"The {what} {where} got no usable answer: {refused.message}"
     return Failure(note.id, "extract", refused.reason, message, kept=True)
@@ -142,7 +142,7 @@ def load_local(
     tables: Path | None = None,
     four_bit: bool = False,
     constrained: bool = True,
-) -> LlamaExtractor:
+) -> GenerativeExtractor:
     """The extractor of a model folder on this machine: the base with its adapters merged, or whole weights.
 
     With several GPUs the layers are spread over them. `four_bit` keeps the base in nf4 (extra `qlora`, CUDA) and the
@@ -151,8 +151,8 @@ def load_local(
     from kiwi_fhir.errors import ModelError
     from kiwi_fhir.extract.base import quiet_peft
     from kiwi_fhir.extract.device import best_dtype, choose_device, set_threads
-    from kiwi_fhir.extract.llama_base import load_llama
     from kiwi_fhir.extract.generative.local import LocalBackend
+    from kiwi_fhir.extract.llama_base import load_llama
 
     set_threads(threads)
     place = choose_device(device)
@@ -173,4 +173,4 @@ def load_local(
             ) from error
     model.eval().requires_grad_(False)
     backend = LocalBackend(model, tokenizer, templates, constrained=constrained)
-    return LlamaExtractor(backend, templates, name=name, tables=tables)
+    return GenerativeExtractor(backend, templates, name=name, tables=tables)

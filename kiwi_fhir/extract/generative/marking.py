@@ -42,14 +42,14 @@ class Marked:
 
 
 @dataclass(frozen=True, slots=True)
-class Refused:
+class AnswerRefused:
     """A task that got no usable answer; `message` holds no text of the note."""
 
     reason: str
     message: str
 
 
-Answer = tuple[Marked, ...] | Refused
+Answer = tuple[Marked, ...] | AnswerRefused
 
 
 class Backend(Protocol):

@@ -24,7 +24,7 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from kiwi_fhir.extract.generative.marking import Answer, Marked, Refused, Tags, Task
+from kiwi_fhir.extract.generative.marking import Answer, AnswerRefused, Marked, Tags, Task
 from kiwi_fhir.extract.generative.markup_place import place
 from kiwi_fhir.extract.generative.markup_walk import Found, NotRead, walk
 
@@ -66,7 +66,7 @@ def mark(source: str, spans: Sequence[tuple[str, int, int]], tags: Tags) -> str:
 
 
 def read(answer: str, task: Task, tags: Tags, score: float = 1.0) -> Answer:
-    """The spans that `answer` marks in the task's source, trimmed of white space, each with `score`; or Refused."""
+    """The spans that `answer` marks in the task's source, trimmed, each with `score`; or AnswerRefused."""
     return reading(answer, task, tags, score).answer
 
 
@@ -78,7 +78,7 @@ def reading(answer: str, task: Task, tags: Tags, score: float = 1.0) -> Reading:
     try:
         found = _found(answer, task, tags, source, repairs)
     except NotRead as error:
-        return Reading(Refused(error.reason, _MESSAGES[error.reason]))
+        return Reading(AnswerRefused(error.reason, _MESSAGES[error.reason]))
     kept = [span for span in found if span.label in task.labels]
     if len(kept) < len(found):
         repairs.append("unknown-class")

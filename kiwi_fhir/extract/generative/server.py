@@ -30,9 +30,9 @@ import httpx2
 import orjson
 
 from kiwi_fhir.errors import NoteError, Unavailable, UsageError
-from kiwi_fhir.extract.generative.copy_grammar import copy_grammar, longest_answer
 from kiwi_fhir.extract.generative.client import KEY, LlamaClient
-from kiwi_fhir.extract.generative.marking import Answer, Refused, Tags, Task
+from kiwi_fhir.extract.generative.copy_grammar import copy_grammar, longest_answer
+from kiwi_fhir.extract.generative.marking import Answer, AnswerRefused, Tags, Task
 from kiwi_fhir.extract.generative.markup import reading
 
 #: How a server is told the grammar. `auto`: as its list of models says whose it is, `none` where that is not known.
@@ -118,7 +118,7 @@ class LlamaServer:
             self.counts.requests, self.counts.retries = self._client.requests, self._client.retries
             self.counts.seconds += time.monotonic() - began
         self.counts.tasks += len(answers)
-        self.counts.refused.update(answer.reason for answer in answers if isinstance(answer, Refused))
+        self.counts.refused.update(answer.reason for answer in answers if isinstance(answer, AnswerRefused))
         return answers
 
     async def _check(self) -> None:
@@ -148,7 +148,7 @@ class LlamaServer:
         self._is_checked = True
 
     async def _mark(self, tasks: Sequence[Task]) -> list[Answer]:
-        answers: list[Answer] = [Refused("not-asked", "The task was not asked.")] * len(tasks)
+        answers: list[Answer] = [AnswerRefused("not-asked", "The task was not asked.")] * len(tasks)
         todo = iter(enumerate(tasks))
         async with self._client.connect() as http:
             workers = range(min(self._parallel, len(tasks)))
@@ -164,14 +164,14 @@ class LlamaServer:
         try:
             content = orjson.dumps(self._request(task, tokens))
         except orjson.JSONEncodeError:  # half a surrogate pair
-            return Refused("not-unicode", "The text holds what is no character.")
+            return AnswerRefused("not-unicode", "The text holds what is no character.")
         path = "chat/completions" if self._chat else "completions"
         try:
             body = await self._client.ask(http, path, content, limit=65_536 + 32 * tokens)
         except NoteError as error:
-            return Refused(error.reason, str(error))
+            return AnswerRefused(error.reason, str(error))
         except Unavailable as error:
-            return Refused(_reason(error), f"{error}.")
+            return AnswerRefused(_reason(error), f"{error}.")
         return self._read(body, task)
 
     def _tokens(self, task: Task) -> int:
@@ -204,10 +204,10 @@ class LlamaServer:
         except (orjson.JSONDecodeError, LookupError, TypeError):
             text = None
         if not isinstance(text, str):
-            return Refused("no-answer", f"{self._client.base} answers with what is no completion.")
+            return AnswerRefused("no-answer", f"{self._client.base} answers with what is no completion.")
         self._count(answer.get("usage"))
         if choice.get("finish_reason") == "length":
-            return Refused("cut-off", "The answer does not end where it should.")
+            return AnswerRefused("cut-off", "The answer does not end where it should.")
         found = reading(text, task, self._tags)
         self.counts.repairs.update(found.repairs)
         return found.answer

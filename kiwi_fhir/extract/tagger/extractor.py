@@ -11,12 +11,12 @@ import torch
 from kiwi_fhir.errors import ModelError
 from kiwi_fhir.extract.base import base_sha256, load_base, quiet_peft
 from kiwi_fhir.extract.calibration import IDENTITY, Line, lines_of
-from kiwi_fhir.extract.tagger.decode import decode, probable
-from kiwi_fhir.extract.tagger.delta import add_delta
 from kiwi_fhir.extract.device import best_dtype, choose_device, return_memory, set_threads
 from kiwi_fhir.extract.folder import model_name, read_config
-from kiwi_fhir.extract.tagger.model import MAX_WORDS, Heads, JointModel, WordSpan, collate, pair_features
 from kiwi_fhir.extract.segment import Segments, segment
+from kiwi_fhir.extract.tagger.decode import decode, probable
+from kiwi_fhir.extract.tagger.delta import add_delta
+from kiwi_fhir.extract.tagger.model import MAX_WORDS, Heads, JointModel, WordSpan, collate, pair_features
 from kiwi_fhir.extract.tagger.windows import Window, Windower, batches
 from kiwi_fhir.types import MENTION_LABELS, MODIFIER_LABELS, Document, Mention, Modifier, Note, Span
 
@@ -31,7 +31,7 @@ _Scored = tuple[WordSpan, float]
 _Result = TypeVar("_Result")
 
 
-class BertExtractor:
+class TaggerExtractor:
     """Finds mentions and modifiers with a JointModel.
 
     The spans of a note depend on its text alone: windows never cross notes, and padding is masked.
@@ -69,7 +69,7 @@ class BertExtractor:
         dtype: torch.dtype | None = None,
         batch_tokens: int | None = None,
         tables: Path | None = None,
-    ) -> BertExtractor:
+    ) -> TaggerExtractor:
         """The extractor of a model folder, its adapter merged into the base.
 
         `device` is one of torch's or `openvino`: the processor, with OpenVINO for the encoder.

@@ -13,10 +13,10 @@ from decimal import Decimal
 from itertools import pairwise
 from pathlib import Path
 
-from kiwi_fhir.normalize.text.numbers import NUMBER, read_number
-from kiwi_fhir.normalize.result.quantity import Units
 from kiwi_fhir.normalize.drug.strength import Strength, Strengths, strengths_of
 from kiwi_fhir.normalize.drug.timing import Frequencies, Frequency
+from kiwi_fhir.normalize.result.quantity import Units
+from kiwi_fhir.normalize.text.numbers import NUMBER, read_number
 from kiwi_fhir.normalize.text.words import Phrases, Vocabulary, load_vocabulary, one_line, plain
 from kiwi_fhir.tables import ListOf, Schema, load_table
 from kiwi_fhir.types import Dosage, Interval, Mention, Modifier, ModifierLabel, Quantity, Ratio, Span, Term, Timing

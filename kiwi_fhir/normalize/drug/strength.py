@@ -6,8 +6,8 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from kiwi_fhir.normalize.text.numbers import DIGITS, read_digits
 from kiwi_fhir.normalize.result.quantity import Units
+from kiwi_fhir.normalize.text.numbers import DIGITS, read_digits
 from kiwi_fhir.normalize.text.words import plain
 from kiwi_fhir.types import Interval, Quantity, Ratio
 

@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from kiwi_fhir.normalize.drug.durations import SHORT, duration, given_over
+from kiwi_fhir.normalize.result.quantity import Units
 from kiwi_fhir.normalize.text.kept import Kept
 from kiwi_fhir.normalize.text.numbers import NUMBER, read_number
-from kiwi_fhir.normalize.result.quantity import Units
 from kiwi_fhir.normalize.text.words import Phrases, one_line, plain
 from kiwi_fhir.tables import ListOf, MapOf, OneOf, Schema, load_table
 from kiwi_fhir.types import Interval, Quantity, Timing

@@ -14,9 +14,9 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
-from kiwi_fhir.cache import folder_for
 from kiwi_fhir.errors import KiwiError
 from kiwi_fhir.normalize.terminology.index import FORMAT, Index, IndexWriter
+from kiwi_fhir.tables.cache import folder_for
 
 _BLOCK = 1 << 20
 
@@ -55,7 +55,7 @@ def built(digest: str, fill: Callable[[IndexWriter], None]) -> Index:
 
 
 def cache_folder() -> Path:
-    """The folder of the index files; see kiwi_fhir.cache."""
+    """The folder of the index files; see kiwi_fhir.tables.cache."""
     return folder_for("terminology")
 
 

@@ -12,8 +12,8 @@ from dataclasses import replace
 import httpx2
 import orjson
 
-from kiwi_fhir.errors import KiwiError, NoteError, Unavailable
 from kiwi_fhir.clients.fhir import JSON, READ_SCOPE, Elsewhere, FhirClient, origin_of
+from kiwi_fhir.errors import KiwiError, NoteError, Unavailable
 from kiwi_fhir.notes.note_resources import of_binary
 
 #: Bytes of the largest attachment: no note is longer, and it is held in memory.

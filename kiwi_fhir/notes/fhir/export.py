@@ -15,8 +15,8 @@ from urllib.parse import quote
 import orjson
 
 from kiwi_fhir.clients.backoff import retry_after
-from kiwi_fhir.errors import InputError, KiwiError, Unavailable, UsageError
 from kiwi_fhir.clients.fhir import FhirClient, dicts, issues_of, resource_of
+from kiwi_fhir.errors import InputError, KiwiError, Unavailable, UsageError
 from kiwi_fhir.notes.fhir.attachments import Attachments
 from kiwi_fhir.notes.fhir.search import Search
 

@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import parse_qsl
 
+from kiwi_fhir.clients.fhir import FhirClient, RequestRefused, dicts, issues_of, resource_of
 from kiwi_fhir.errors import InputError, KiwiError, Unavailable, UsageError
-from kiwi_fhir.clients.fhir import FhirClient, Refused, dicts, issues_of, resource_of
 from kiwi_fhir.notes.note_resources import DOCUMENT, REPORT
 
 #: Resources of a page, where the query does not say: a page is held in memory, with the notes in it.
@@ -102,7 +102,7 @@ def pages(client: FhirClient, search: Search) -> Iterator[list[dict[str, Any]]]:
             try:
                 yield from _from_the_start(client, search, seen)
                 break
-            except Refused as error:
+            except RequestRefused as error:
                 if start + 1 == _STARTS:
                     raise InputError(f"{error} The search breaks off after {seen.count} resources.") from error
         _reconcile(client, search, seen)

@@ -15,9 +15,9 @@ from typing import Any
 
 import orjson
 
+from kiwi_fhir.clients.fhir import READ_SCOPE, Elsewhere, FhirClient
 from kiwi_fhir.config import Config
 from kiwi_fhir.errors import InputError, KiwiError, NoteError, Unavailable, UsageError
-from kiwi_fhir.clients.fhir import READ_SCOPE, Elsewhere, FhirClient
 from kiwi_fhir.notes.fhir import export as bulk
 from kiwi_fhir.notes.fhir.attachments import Attachments
 from kiwi_fhir.notes.fhir.search import Search, checked, pages, search_of

@@ -9,8 +9,8 @@ from typing import Literal
 
 import httpx2
 
-from kiwi_fhir.errors import KiwiError
 from kiwi_fhir.clients.fhir import FhirClient, issues_of, next_of, resource_of
+from kiwi_fhir.errors import KiwiError
 from kiwi_fhir.types import Failure
 from kiwi_fhir.write.fhir import transaction as plan
 from kiwi_fhir.write.fhir.transaction import Resource

@@ -11,14 +11,13 @@ import threading
 from collections.abc import Iterable, Sequence
 from queue import Empty, SimpleQueue
 
-from kiwi_fhir.errors import KiwiError, Unavailable, UsageError
-from kiwi_fhir.clients.fhir_auth import Access
 from kiwi_fhir.clients.fhir import WRITE_SCOPE, FhirClient, dicts, resource_of
-from kiwi_fhir.types import Failure
+from kiwi_fhir.clients.fhir_auth import Access
+from kiwi_fhir.errors import KiwiError, Unavailable, UsageError
+from kiwi_fhir.types import Failure, Result
 from kiwi_fhir.write.fhir import transaction as plan
 from kiwi_fhir.write.fhir.delivery import Delivery, NotAllowed, Parcel, Sent, kinds, refused
 from kiwi_fhir.write.fhir.transaction import Resource
-from kiwi_fhir.write.shards import Result
 
 #: Types that every mapping writes; whether a server takes the others shows when there are any.
 _NEEDED = ("Condition", "Observation", "Procedure", "Provenance")

@@ -1,8 +1,8 @@
 """What the OMOP sink asks of a database, whichever it is.
 
-SQL here has `?` for each value. Every error of a driver becomes one of three: `Refused` (this data, not other), `Busy`
-(the same again may work: a lock, a deadlock, a lost connection), or a KiwiError that ends the run. None of them shows
-a value of a row.
+SQL here has `?` for each value. Every error of a driver becomes one of three: `RowsRefused` (this data, not other),
+`Busy` (the same again may work: a lock, a deadlock, a lost connection), or a KiwiError that ends the run. None of them
+shows a value of a row.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from kiwi_fhir.errors import KiwiError, Unavailable
 Row = tuple[object, ...]
 
 
-class Refused(KiwiError):
+class RowsRefused(KiwiError):
     """The database does not take this data; `reason` is a short class such as `foreign-key-violation`."""
 
     def __init__(self, reason: str, message: str) -> None:
@@ -120,7 +120,7 @@ class Database(ABC):
 
     @abstractmethod
     def translated(self, error: Exception) -> Exception:
-        """A driver's error as Refused, Busy or KiwiError; itself where it is none of the driver's."""
+        """A driver's error as RowsRefused, Busy or KiwiError; itself where it is none of the driver's."""
 
     @abstractmethod
     def close(self) -> None:
@@ -128,7 +128,7 @@ class Database(ABC):
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
-        """All or nothing. Raises Refused, Busy or KiwiError."""
+        """All or nothing. Raises RowsRefused, Busy or KiwiError."""
         try:
             self.begin()
             yield

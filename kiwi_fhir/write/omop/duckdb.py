@@ -21,7 +21,7 @@ from sqlalchemy.types import TypeEngine
 from kiwi_fhir.clients.database_url import DatabaseUrl
 from kiwi_fhir.errors import KiwiError, UsageError
 from kiwi_fhir.omop.tables import TABLES
-from kiwi_fhir.write.omop.database import Busy, Database, Field, Refused, Row, kebab, listed, quoted
+from kiwi_fhir.write.omop.database import Busy, Database, Field, Row, RowsRefused, kebab, listed, quoted
 
 _PATIENCE, _PAUSE = 120.0, 0.05
 _BITS = {"SMALLINT": 16, "INTEGER": 32, "BIGINT": 64, "HUGEINT": 128}
@@ -162,7 +162,7 @@ class DuckDB(Database):
             return error
         kind, said = kebab(type(error).__name__).removesuffix("-exception"), str(error)
         if isinstance(error, _REFUSALS):
-            return Refused(kind, f"{self.title} refused the note: {kind}.")
+            return RowsRefused(kind, f"{self.title} refused the note: {kind}.")
         if "No space left" in said or "max_temp_directory_size" in said:
             return KiwiError(f"The disk of {self} is full: make room, then go on with --resume.")
         if "lock" in said and isinstance(error, duckdb.IOException):

@@ -10,7 +10,7 @@ import psycopg
 from kiwi_fhir.clients.database_url import tls_options
 from kiwi_fhir.errors import KiwiError, UsageError
 from kiwi_fhir.omop.tables import statements
-from kiwi_fhir.write.omop.database import Busy, Database, Field, Refused, Row, kebab, listed, quoted
+from kiwi_fhir.write.omop.database import Busy, Database, Field, Row, RowsRefused, kebab, listed, quoted
 
 _CONNECT_SECONDS = 15
 _BITS = {"int2": 16, "int4": 32, "int8": 64}
@@ -128,7 +128,9 @@ class PostgreSQL(Database):
         kind = kebab(type(error).__name__)
         if state.startswith(_DATA):
             constraint = error.diag.constraint_name or error.diag.column_name
-            return Refused(kind, f"{self.title} refused the note: {kind}{f' of {constraint}' if constraint else ''}.")
+            return RowsRefused(
+                kind, f"{self.title} refused the note: {kind}{f' of {constraint}' if constraint else ''}."
+            )
         if state.startswith(_AGAIN) or (not state and isinstance(error, psycopg.OperationalError)):
             return Busy(f"{self} answers no more" if not state or state[0] != "4" else f"{self} is busy")
         if state == _FULL:

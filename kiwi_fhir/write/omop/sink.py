@@ -14,9 +14,8 @@ from kiwi_fhir.clients.backoff import Backoff
 from kiwi_fhir.clients.database_url import DUCKDB, SQLITE, DatabaseUrl, database_url
 from kiwi_fhir.errors import KiwiError, UsageError
 from kiwi_fhir.omop.tables import CDM_VERSION, CLINICAL, COLUMNS, LINKS, NOTE, NOTE_NLP, needed
-from kiwi_fhir.types import Failure, NoteRows
-from kiwi_fhir.write.omop.database import Busy, Database, Field, Refused, quoted
-from kiwi_fhir.write.shards import Result
+from kiwi_fhir.types import Failure, NoteRows, Result
+from kiwi_fhir.write.omop.database import Busy, Database, Field, RowsRefused, quoted
 
 #: A transaction holds about this many rows, and never more notes.
 _BATCH_ROWS, _BATCH_NOTES = 10_000, 1000
@@ -114,7 +113,7 @@ class OmopSink:
                     backoff.wait(error)
                 except Busy:
                     raise KiwiError(f"{error}: go on with --resume when it is well again.") from None
-            except Refused as error:
+            except RowsRefused as error:
                 if len(batch) == 1:
                     if refused:
                         return [Failure(batch[0][0], "write", error.reason, str(error))]
@@ -133,7 +132,7 @@ class OmopSink:
         largest = 2 ** (min(fields[NOTE_NLP]["note_id"].bits or 64, 64) - 1)
         for rows in batch:
             if max(rows.note_id, rows.person_id or 0) >= largest:
-                raise Refused("number-too-large", "The note_id or person_id is too large for this database.")
+                raise RowsRefused("number-too-large", "The note_id or person_id is too large for this database.")
         ids = [rows.note_id for rows in batch]
         self._delete(ids, batch[0].prefix)
         failures, taken = self._notes(batch, names) if NOTE in self._tables else ([], set())

@@ -15,7 +15,7 @@ from sqlalchemy import Date, DateTime, Numeric
 from kiwi_fhir.clients.database_url import DatabaseUrl
 from kiwi_fhir.errors import KiwiError, UsageError
 from kiwi_fhir.omop.tables import TABLES, statements
-from kiwi_fhir.write.omop.database import Busy, Database, Field, Refused, Row, listed, quoted
+from kiwi_fhir.write.omop.database import Busy, Database, Field, Row, RowsRefused, listed, quoted
 
 _WAIT_SECONDS = 60.0
 _CACHE_KIB = 65_536
@@ -139,7 +139,7 @@ class SQLite(Database):
             return Busy(f"{self} is held by another writer")
         if code in (_CONSTRAINT, _TOO_BIG, _MISMATCH):
             kind = error.sqlite_errorname.removeprefix("SQLITE_").replace("_", "-").lower()
-            return Refused(kind, f"{self.title} refused the note: {kind}.")
+            return RowsRefused(kind, f"{self.title} refused the note: {kind}.")
         if code == _FULL:
             return KiwiError(f"The disk of {self} is full: make room, then go on with --resume.")
         return KiwiError(f"{self} {_SAYS.get(code, f'answers with an error ({code})')}.")
