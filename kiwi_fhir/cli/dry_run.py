@@ -13,7 +13,7 @@ from rich.table import Table
 from kiwi_fhir.cli.run import input_files
 from kiwi_fhir.config import Config
 from kiwi_fhir.errors import InputError
-from kiwi_fhir.extract import ModelChoice
+from kiwi_fhir.extract import load_for
 from kiwi_fhir.notes import Source, release
 from kiwi_fhir.run.mapper import DocumentMapper
 from kiwi_fhir.run.prepare import open_source
@@ -39,7 +39,7 @@ def estimate(kind: str, inputs: Sequence[str], config: Config, console: Console)
 
 def _estimate(source: Source, paths: Sequence[str], config: Config, console: Console) -> dict[str, Any]:
     terminology = DocumentMapper(config).terminology  # mapping files and terminology are checked, its index is built
-    extractor = ModelChoice.of(config).load(threads=config.threads, device=config.device, tables=config.tables)
+    extractor = load_for(config)
     counts: Counter[str] = Counter(notes=0, failed=0, characters=0, windows=0)
     sample: list[Note] = []
     broken = []

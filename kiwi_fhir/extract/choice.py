@@ -146,6 +146,11 @@ class ModelChoice:
                 raise ModelError(f"--{name} is for LLaMA models that write: '{self.model}' {kind}.")
 
 
+def load_for(config: Config) -> Extractor:
+    """The extractor that a config names, on its device. Raises ModelError."""
+    return ModelChoice.of(config).load(threads=config.threads, device=config.device, tables=config.tables)
+
+
 def load(
     model: str = DEFAULT_MODEL, *, threads: int | None = None, device: str | None = None, tables: Path | None = None
 ) -> Extractor:

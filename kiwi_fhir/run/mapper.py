@@ -25,10 +25,10 @@ class DocumentMapper:
     Everything it reads (tables, the model's config) is read and checked here, before the first note. Raises
     MappingError and ModelError, and UsageError or InputError for a terminology that can't be used. `terminology` is a
     digest of the names that mentions are linked to, `ids` one of the table of `omop_ids`. Rows for an OMOP database
-    are made only where one is among the sinks.
+    are made with `rows`, or where one is among the sinks.
     """
 
-    def __init__(self, config: Config) -> None:
+    def __init__(self, config: Config, *, rows: bool = False) -> None:
         choice = ModelChoice.of(config)
         self.model, released = choice.identify()
         name, version, digest = self.model.rsplit("-", 2)
@@ -48,7 +48,7 @@ class DocumentMapper:
         self._writer = BundleWriter(model, recorded=recorded, tables_directory=config.tables)
         self._rows = None
         self.ids: str | None = None
-        if any(sink.startswith("omop=") for sink in config.sinks):
+        if rows or any(sink.startswith("omop=") for sink in config.sinks):
             self._rows = _row_maker(config, model=name, version=f"{version}-{digest}", recorded=recorded)
             self.ids = self._rows.ids_digest
 
@@ -60,6 +60,12 @@ class DocumentMapper:
         ignored = Counter(reason for fact in facts if (reason := self._writer.ignored(fact)) is not None)
         rows = None if self._rows is None else _rows(self._rows, document, facts)
         return Result(document, to_json(bundle), resources, ignored, rows), failures
+
+    def rows(self, document: Document) -> tuple[NoteRows | None, list[Failure]]:
+        """The document's rows for an OMOP database, and why there are none. For a mapper that was made with `rows`."""
+        assert self._rows is not None  # noqa: S101
+        found = _rows(self._rows, document, self._normalizer.facts(document))
+        return (None, [found]) if isinstance(found, Failure) else (found, [])
 
 
 def _row_maker(config: Config, *, model: str, version: str, recorded: str) -> RowMaker:
