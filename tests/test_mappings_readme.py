@@ -17,7 +17,17 @@ from kiwi_fhir.normalize import Normalizer
 from kiwi_fhir.normalize.terminology import load_linker
 from kiwi_fhir.tables import fingerprint, load_table
 from kiwi_fhir.tables.overrides import packaged, table_names
-from kiwi_fhir.types import ALLOWED_PAIRS, MENTION_LABELS, MODIFIER_LABELS, Document, Mention, Modifier, Note, Span
+from kiwi_fhir.types import (
+    ALLOWED_PAIRS,
+    MENTION_LABELS,
+    MODIFIER_LABELS,
+    Document,
+    Mention,
+    ModelId,
+    Modifier,
+    Note,
+    Span,
+)
 
 README = (packaged() / "README.md").read_text(encoding="utf-8")
 _BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$|^#+ ([^\n]*)$", re.MULTILINE | re.DOTALL)
@@ -65,7 +75,7 @@ def document(marked, tables=None):
             held = tuple(modifier for modifier in near if modifier.label in ALLOWED_PAIRS[label])
             mentions.append(Mention(label, span, held, section=sections.section_at(span.start)))
     note = Note("example", text, patient_id="p1", time="2011-03-05")
-    return Document(note, tuple(mentions), "readme")
+    return Document(note, tuple(mentions))
 
 
 def _line(text, span):
@@ -91,7 +101,7 @@ def test_the_page_is_right(tmp_path, linker, overrides, names, note, expected):
         linker = load_linker(str(vocabulary), tables_directory=path)[0]
     normalizer = Normalizer(path, linker)
     writer = BundleWriter(
-        ModelInfo("readme", "1", "0", scores=False), recorded="2011-03-05T00:00:00Z", tables_directory=path
+        ModelInfo(ModelId("readme", "1"), "0", scores=False), recorded="2011-03-05T00:00:00Z", tables_directory=path
     )
     read = document(note, path)
     bundle, failures = writer.bundle(read, normalizer.facts(read))
@@ -139,7 +149,7 @@ def test_overrides_that_stand_alone_are_right(tmp_path):
             path = tmp_path / f"{number}.toml"
             path.write_text(body, encoding="utf-8")
             Normalizer(path)
-            BundleWriter(ModelInfo("readme", "1", "0"), recorded="2011-03-05T00:00:00Z", tables_directory=path)
+            BundleWriter(ModelInfo(ModelId("readme", "1"), "0"), recorded="2011-03-05T00:00:00Z", tables_directory=path)
             assert fingerprint(path) != fingerprint()
 
 

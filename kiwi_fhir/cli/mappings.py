@@ -21,7 +21,7 @@ from kiwi_fhir.normalize.terminology.rules import load_rules as load_terminology
 from kiwi_fhir.notes.mimic import load_note_types
 from kiwi_fhir.tables import fingerprint
 from kiwi_fhir.tables.overrides import KeyPath, Place, merged, table_names, table_path
-from kiwi_fhir.types import MENTION_LABELS, MentionLabel
+from kiwi_fhir.types import MENTION_LABELS, MentionLabel, ModelId
 
 _WIDE = 200  # columns where no terminal sets them, so that keys stay whole in a log
 
@@ -66,7 +66,7 @@ def check_mappings(path: Path | None) -> None:
     load_codes(path)
     load_properties(path)
     Normalizer(path)
-    BundleWriter(ModelInfo("none", "0", "0"), recorded="2026-01-31T00:00:00Z", tables_directory=path)
+    BundleWriter(ModelInfo(ModelId("none", "0"), "0"), recorded="2026-01-31T00:00:00Z", tables_directory=path)
     sys.stderr.write(f"kiwi-fhir: {len(table_names())} tables right.\n")
 
 
@@ -77,7 +77,7 @@ def show_mappings(mention: str | None, path: Path | None) -> None:
     """
     if mention is not None and mention not in MENTION_LABELS:
         raise UsageError(f"The mention '{mention}' is unknown: use {', '.join(MENTION_LABELS)}.")
-    BundleWriter(ModelInfo("none", "0", "0"), recorded="2026-01-31T00:00:00Z", tables_directory=path)
+    BundleWriter(ModelInfo(ModelId("none", "0"), "0"), recorded="2026-01-31T00:00:00Z", tables_directory=path)
     console = Console()
     console = console if console.is_terminal else Console(width=_WIDE)
     for label in MENTION_LABELS if mention is None else (mention,):

@@ -80,7 +80,7 @@ def _versions(kind: str, config: Config) -> dict[str, str]:
     mapper = DocumentMapper(config)
     return {
         "program": __version__,
-        "model": mapper.model,
+        "model": str(mapper.model),
         "mappings": tables_fingerprint(config.tables),
         "terminology": mapper.terminology,
         "source": kind,

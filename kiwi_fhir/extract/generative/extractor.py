@@ -11,7 +11,7 @@ from kiwi_fhir.extract.generative.marking import Answer, AnswerRefused, Backend,
 from kiwi_fhir.extract.generative.passages import sentences, windows
 from kiwi_fhir.extract.generative.prompts import Templates
 from kiwi_fhir.extract.segment import Segments, segment
-from kiwi_fhir.types import Document, Failure, Mention, MentionLabel, Modifier, ModifierLabel, Note, Span
+from kiwi_fhir.types import Document, Failure, Mention, MentionLabel, ModelId, Modifier, ModifierLabel, Note, Span
 
 
 class GenerativeExtractor:
@@ -22,8 +22,10 @@ class GenerativeExtractor:
     The spans of a note depend on its text alone, but for the rounding of sums in batches of other shapes.
     """
 
-    def __init__(self, backend: Backend, templates: Templates, *, name: str, tables: Path | None = None) -> None:
-        self.model = name
+    def __init__(
+        self, backend: Backend, templates: Templates, *, model_id: ModelId, tables: Path | None = None
+    ) -> None:
+        self.model = model_id
         self.backend = backend
         self._templates, self._tables = templates, tables
 
@@ -136,7 +138,7 @@ def load_local(
     config: dict[str, Any],
     templates: Templates,
     *,
-    name: str,
+    model_id: ModelId,
     threads: int | None = None,
     device: str | None = None,
     tables: Path | None = None,
@@ -173,4 +175,4 @@ def load_local(
             ) from error
     model.eval().requires_grad_(False)
     backend = LocalBackend(model, tokenizer, templates, constrained=constrained)
-    return GenerativeExtractor(backend, templates, name=name, tables=tables)
+    return GenerativeExtractor(backend, templates, model_id=model_id, tables=tables)
