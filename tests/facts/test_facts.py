@@ -1,7 +1,6 @@
 """The whole program, with the shipped model, on short notes that are easy to get wrong: does it state what they say?"""
 
 import json
-from collections import Counter
 from pathlib import Path
 
 import pytest
