@@ -10,9 +10,8 @@ import re
 from bisect import bisect_left, bisect_right
 from dataclasses import dataclass
 from functools import lru_cache
-from pathlib import Path
 
-from kiwi_fhir.tables import ListOf, MapOf, load_table, refuse
+from kiwi_fhir.tables import ListOf, MapOf, Mappings
 
 # A word keeps its inner hyphens and apostrophes (`follow-up`, `patient's`) and its decimals (`1.25`); every other
 # mark stands alone. Of the 10,238 spans of the Kiwi study's MTSamples notes two have a border inside such a word.
@@ -60,12 +59,12 @@ class Segments:
         return self.sections[index] if index >= 0 else None
 
 
-def segment(text: str, tables: Path | None = None) -> Segments:
+def segment(text: str, mappings: Mappings | None = None) -> Segments:
     """Cut `text` into words, sentences and sections; linear in its length.
 
-    `tables` is a folder of mapping files that replace the packaged ones.
+    `mappings` are the packaged ones where none are given.
     """
-    headers = section_headers(tables)
+    headers = section_headers(mappings or Mappings.read())
     words = [match.span() for match in _WORD.finditer(text)]
     breaks, sections = [0], []
     lines: list[int] = []
@@ -141,16 +140,16 @@ def _normal(header: str) -> str:
 
 
 @lru_cache(maxsize=8)
-def section_headers(tables: Path | None = None) -> dict[str, str]:
+def section_headers(mappings: Mappings) -> dict[str, str]:
     """Header (normalised) -> kind of section, from mappings/sections.toml.
 
     Raises MappingError when the table is wrong or holds a header twice.
     """
     found: dict[str, str] = {}
-    for kind, section in load_table("sections", tables, MapOf({"headers": ListOf(str)})).items():
+    for kind, section in mappings.table("sections", MapOf({"headers": ListOf(str)})).items():
         for header in section["headers"]:
             name = _normal(header)
             if name in found:
-                refuse("sections", f"{kind}.headers", f"'{name}' stands under '{found[name]}' too", tables)
+                mappings.refuse("sections", f"{kind}.headers", f"'{name}' stands under '{found[name]}' too")
             found[name] = kind
     return found

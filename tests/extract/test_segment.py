@@ -127,4 +127,4 @@ def test_a_wrong_section_table_is_named(tmp_path):
 
 def test_a_site_can_replace_the_section_table(tmp_path):
     (tmp_path / "sections.toml").write_text("[labs]\nheaders = ['laborwerte']\n")
-    assert segment("Laborwerte: K 4.0", tmp_path).section_at(14) == "labs"
+    assert segment("Laborwerte: K 4.0", Mappings.read(tmp_path)).section_at(14) == "labs"
