@@ -1,6 +1,8 @@
 """The settings of a run: declared once, read from a file, and what of them decides results."""
 
+import re
 from dataclasses import fields
+from pathlib import Path
 
 import pytest
 
@@ -131,3 +133,11 @@ def test_the_fingerprint_is_of_what_decides_results():
     assert Config().fingerprint(model="other") != base
     secret = [with_(sink=(f"fhir=https://u:{word}@h/fhir",)).fingerprint() for word in ("one", "two")]
     assert secret[0] == secret[1]
+
+
+def test_the_example_of_the_readme_is_right(read):
+    readme = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
+    (example,) = re.findall(r"^```toml\n(.*?)^```", readme, re.MULTILINE | re.DOTALL)
+    config = read(example)
+    assert (config.model.min_score, config.mapping.mappings) == (0.5, "us-core")
+    assert config.run.sink[0] == "ndjson"
