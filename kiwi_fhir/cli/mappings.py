@@ -11,8 +11,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from kiwi_fhir.documents.headings import load_headings
 from kiwi_fhir.errors import UsageError
-from kiwi_fhir.extract.segment import section_headers
 from kiwi_fhir.fhir import BundleWriter, ModelInfo
 from kiwi_fhir.normalize import Normalizer
 from kiwi_fhir.normalize.terminology.codes import load_codes
@@ -60,7 +60,7 @@ def check_mappings(path: Path | None) -> None:
     fingerprint(path)
     for name in table_names():
         merged(name, path)
-    section_headers(path)
+    load_headings(path)
     load_note_types(path)
     load_terminology(path)
     load_codes(path)
