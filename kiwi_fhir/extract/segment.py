@@ -10,10 +10,10 @@ from __future__ import annotations
 import re
 from bisect import bisect_left
 from dataclasses import dataclass
-from pathlib import Path
 
 from kiwi_fhir.documents.headings import load_headings
 from kiwi_fhir.documents.structure import ABBREVIATION, WRAP_WIDTH, Structure, read_structure
+from kiwi_fhir.tables import Mappings
 
 # A word keeps its inner hyphens and apostrophes (`follow-up`, `patient's`) and its decimals (`1.25`); every other
 # mark stands alone. Of the 10,238 spans of the Kiwi study's MTSamples notes two have a border inside such a word.
@@ -33,12 +33,12 @@ class Segments:
     structure: Structure
 
 
-def segment(text: str, tables: Path | None = None) -> Segments:
+def segment(text: str, mappings: Mappings | None = None) -> Segments:
     """Cut `text` into words and sentences, and read its structure; linear in its length.
 
-    `tables` is a folder of mapping files that replace the packaged ones.
+    `mappings` are the packaged ones where none are given.
     """
-    structure = read_structure(text, load_headings(tables))
+    structure = read_structure(text, load_headings(mappings or Mappings.read()))
     headings = {section.start for section in structure.sections}
     words = [match.span() for match in _WORD.finditer(text)]
     breaks = [0]

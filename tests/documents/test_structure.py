@@ -10,11 +10,12 @@ from hypothesis import strategies as st
 from kiwi_fhir.documents.headings import load_headings
 from kiwi_fhir.documents.structure import placed, read_structure
 from kiwi_fhir.errors import MappingError
+from kiwi_fhir.tables import Mappings
 from kiwi_fhir.types import Document, Mention, Note, Span
 
 
 def read(text):
-    return read_structure(text, load_headings())
+    return read_structure(text, load_headings(Mappings.read()))
 
 
 def sections(text):
@@ -225,7 +226,7 @@ def test_nothing_is_quadratic(piece):
 def test_a_wrong_table_is_named(tmp_path):
     (tmp_path / "sections.toml").write_text("[plan]\nheaders = ['plan']\npart_of = ['nothing']\n")
     with pytest.raises(MappingError, match=r"sections\.toml.*nothing"):
-        load_headings(tmp_path)
+        load_headings(Mappings.read(tmp_path))
 
 
 def test_a_heading_is_no_mention_but_what_an_imaging_heading_names_is():
@@ -253,4 +254,4 @@ def test_mentions_get_the_section_that_they_stand_in():
 
 def test_a_site_can_replace_the_table(tmp_path):
     (tmp_path / "sections.toml").write_text("[labs]\nheaders = ['laborwerte']\n")
-    assert read_structure("Laborwerte: K 4.0", load_headings(tmp_path)).kind_at(14) == "labs"
+    assert read_structure("Laborwerte: K 4.0", load_headings(Mappings.read(tmp_path))).kind_at(14) == "labs"
