@@ -1,6 +1,7 @@
 """The whole program, with the shipped model, on short notes that are easy to get wrong: does it state what they say?
 
-Verdicts of cases that are not right are listed in known.toml; a case may only get better. Where one does, its line goes.
+Verdicts of cases that are not right are listed in known.toml; a case may only get better. Where one does, its line
+goes.
 """
 
 import json
@@ -23,7 +24,7 @@ KNOWN = tomllib.loads((HERE / "known.toml").read_text("utf-8"))
 @pytest.fixture(scope="module")
 def judged():
     documents = load(device="cpu", threads=1).predict([note_of(case) for case in CASES])
-    to_result = DocumentMapper(Config(device="cpu"))
+    to_result = DocumentMapper(Config().with_options(device="cpu"))
     found = {}
     for case, document in zip(CASES, documents, strict=True):
         bundle = json.loads(to_result(document)[0].bundle)
