@@ -10,6 +10,8 @@ from dataclasses import replace
 from datetime import date
 from pathlib import Path
 
+from kiwi_fhir.documents.headings import load_headings
+from kiwi_fhir.documents.structure import Structure, read_structure
 from kiwi_fhir.normalize.ages import About
 from kiwi_fhir.normalize.context.allergies import load_allergies
 from kiwi_fhir.normalize.context.assertion import load_assertions, strongest
@@ -17,6 +19,7 @@ from kiwi_fhir.normalize.context.context import load_context
 from kiwi_fhir.normalize.context.plans import load_plans
 from kiwi_fhir.normalize.dates import day_of, load_dates
 from kiwi_fhir.normalize.drug.dosage import load_dosages
+from kiwi_fhir.normalize.drug.owners import complete
 from kiwi_fhir.normalize.drug.timing import load_frequencies
 from kiwi_fhir.normalize.laterality import load_lateralities
 from kiwi_fhir.normalize.result.kinds import load_tests
@@ -45,6 +48,7 @@ class Normalizer:
         """
         self._linker = linker
         self._properties = None if linker is None else load_properties(tables_directory)
+        self._headings = load_headings(tables_directory)
         units = load_units(tables_directory)
         self._assertions = load_assertions(tables_directory)
         self._context = load_context(tables_directory)
@@ -66,6 +70,8 @@ class Normalizer:
         """
         text, note_date = document.note.text, day_of(document.note.time)
         lowered, cut = lower(text), sentences(text)
+        structure = read_structure(text, self._headings)
+        document = complete(self._dosages.sigs, document, structure)
         document = self._context.complete(document, lowered, cut)
         reasons, awaited = self._reasons(document)
         facts: list[Fact] = []
@@ -76,7 +82,7 @@ class Normalizer:
             elif mention.label == "test":
                 fact = self._fitted(self._test(text, mention, codings, note_date))
             elif mention.label == "drug":
-                fact = self._drug(text, mention, codings, note_date, reasons, cut)
+                fact = self._drug(text, lowered, mention, codings, note_date, reasons, structure, cut)
             else:
                 fact = self._treatment(text, mention, codings, note_date, cut)
             facts.append(fact)
@@ -177,13 +183,16 @@ class Normalizer:
     def _drug(
         self,
         text: str,
+        lowered: str,
         mention: Mention,
         codings: tuple[Coding, ...],
         note_date: date | None,
         reasons: dict[Span, str],
+        structure: Structure,
         cut: Sentences,
     ) -> Fact:
-        dosages, forms, timed = self._dosages.read(text, mention, reasons)
+        sentence = structure.sentence_at(mention.span.start)
+        dosages, forms, timed = self._dosages.read(text, lowered, mention, sentence, reasons)
         moments = self._moments(text, mention, note_date, timed)
         fact = self._treatment(text, mention, codings, note_date, cut)
         return replace(fact, past=_is_past(moments), moments=moments, dosages=dosages, forms=forms)

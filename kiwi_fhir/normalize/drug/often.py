@@ -18,6 +18,7 @@ _MEALS = frozenset({"C", "CM", "CD", "CV", "AC", "ACM", "ACD", "ACV", "PC", "PCM
 #: Events of which a stretch of time may be told: FHIR's tim-9 excludes those that are "with" a meal.
 _BEFORE_OR_AFTER = frozenset({"AC", "ACM", "ACD", "ACV", "PC", "PCM", "PCD", "PCV", "HS"})
 _HOURS = {"min": Decimal(1) / 60, "h": Decimal(1), "d": Decimal(24), "wk": Decimal(168)}
+_ONE = Decimal(1)
 _LONGEST_OFFSET = 240  # minutes
 
 _TO = rf"(?:\s?(?:-|to|or)\s?(?P<high>{NUMBER}))?"
@@ -194,7 +195,7 @@ class Often:
         often = self._simple(found["often"]) if found["often"] else Timing()
         if often is None or often.count or often.frequency_max or often.period_max:
             return None
-        if often.frequency is not None and (often.frequency, often.period, often.unit) != (len(times), 1, "d"):
+        if often.frequency is not None and (often.frequency, often.period, often.unit) != (len(times), _ONE, "d"):
             return None
         return Timing(times=tuple(sorted({time for time in times if time})), days=often.days)
 
@@ -242,9 +243,9 @@ def merged(first: Timing, second: Timing) -> Timing | None:
     if richer.frequency is None and plainer.frequency is not None and plainer.frequency_max is None:
         if richer.when and _MEALS.issuperset(richer.when):
             return replace(plainer, when=richer.when, offset=richer.offset)
-        if richer.days and (plainer.frequency, plainer.period, plainer.unit) == (len(richer.days), 1, "wk"):
+        if richer.days and (plainer.frequency, plainer.period, plainer.unit) == (len(richer.days), _ONE, "wk"):
             return replace(plainer, days=richer.days)
-        daily = not richer.days and (plainer.period, plainer.unit) == (1, "d")
+        daily = not richer.days and (plainer.period, plainer.unit) == (_ONE, "d")
         return richer if daily and plainer.frequency == len(richer.when or richer.times) else None
     rate = _rate(richer)
     return richer if rate is not None and rate == _rate(plainer) else None

@@ -75,6 +75,7 @@ class Frequencies:
     """The phrases of frequencies.toml."""
 
     often: Often
+    needed: tuple[str, ...]
     as_needed: re.Pattern[str]
     units: Units
     kept: Kept[str, Frequency] = field(default_factory=Kept, compare=False, repr=False)
@@ -174,6 +175,7 @@ def load_frequencies(directory: Path | None, units: Units) -> Frequencies:
             days=Phrases.of(table["days"]),
             units=units,
         ),
+        needed=tuple(plain(word) for word in table["as_needed"]),
         as_needed=re.compile(rf"(?:\bon an? )?\b(?:{needed})\b(?:,?(?: only)? (?:for|if) )?(?P<rest>.*)$"),
         units=units,
     )
