@@ -7,7 +7,6 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from decimal import Decimal
 from itertools import pairwise
-from pathlib import Path
 
 from kiwi_fhir.normalize.drug.groups import Group, Grouping
 from kiwi_fhir.normalize.drug.owners import DOSING
@@ -18,7 +17,7 @@ from kiwi_fhir.normalize.drug.timing import Frequencies, Frequency
 from kiwi_fhir.normalize.result.quantity import Units
 from kiwi_fhir.normalize.text.numbers import NUMBER, read_number
 from kiwi_fhir.normalize.text.words import Phrases, load_vocabulary, one_line, plain
-from kiwi_fhir.tables import ListOf, Schema, load_table
+from kiwi_fhir.tables import ListOf, Mappings, Schema
 from kiwi_fhir.types import Dosage, Interval, Mention, Modifier, Quantity, Ratio, Span, Term, Timing
 
 _SCHEMA: dict[str, Schema] = {
@@ -210,10 +209,10 @@ class Dosages:
         return None
 
 
-def load_dosages(directory: Path | None, units: Units, frequencies: Frequencies) -> Dosages:
+def load_dosages(mappings: Mappings, units: Units, frequencies: Frequencies) -> Dosages:
     """dosing.toml and routes.toml. Raises MappingError."""
-    table = load_table("dosing", directory, _SCHEMA)
-    routes = load_vocabulary("routes", directory)
+    table = mappings.table("dosing", _SCHEMA)
+    routes = load_vocabulary("routes", mappings)
     strengths = strengths_of(units, table["combinations"])
     return Dosages(
         units=units,

@@ -73,6 +73,7 @@ class Sigs:
     dispensed: re.Pattern[str]
     first_of_frequency: frozenset[str]
     first_of_route: frozenset[str]
+    counted: frozenset[str]
 
     def next(self, text: str, start: int, end: int, *, first: bool = False, counted: bool = False) -> Token | None:
         """The token behind marks, spaces and fillers."""
@@ -148,6 +149,8 @@ class Sigs:
             whole = read.read and read.duration is None and read.as_needed_for is None
             if read.timing is not None and len(read.timing.days) == 1 and not _EACH.search(phrase):
                 continue  # "on Monday" may be a day of the calendar
+            if read.timing is not None and read.timing.count is not None and plain(phrase) not in self.counted:
+                continue  # "daily x2": the number of doses is a token of its own, or of "x2 weeks"
             if whole and (read.timing is None or not read.as_needed):
                 at = start + len(phrase)
                 qualified = _QUALIFIED.match(text, at, end) if read.timing is not None else None
@@ -215,6 +218,7 @@ def sigs_of(
             re.IGNORECASE,
         ),
         first_of_frequency=frozenset(firsts),
+        counted=frozenset(phrase for phrase, timing in timings.items() if timing.count is not None),
         first_of_route=frozenset(phrase.split(" ")[0] for phrase in routes.phrases.meanings) | routes.phrases.fillers,
     )
 
