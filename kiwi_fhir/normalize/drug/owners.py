@@ -144,7 +144,9 @@ class _Reader:
             return None
         index = bisect_left(self.starts, token.span.start)
         for held in self.model[index : index + 4]:
-            if held.span == token.span and (held.label == token.label or {held.label, token.label} == _AMOUNTS):
+            alike = held.label == token.label or {held.label, token.label} == _AMOUNTS
+            same = held.span == token.span or (token.label == "route" and _contains(token.span, held.span))
+            if alike and same:
                 return held
         return Modifier(token.label, token.span, rule=True)
 
