@@ -218,9 +218,9 @@ def test_it_can_be_pickled():
     ],
 )
 def test_nothing_is_quadratic(piece):
-    begun = time.perf_counter()
+    begun = time.process_time()
     read(piece * (100_000 // len(piece)))
-    assert time.perf_counter() - begun < 1
+    assert time.process_time() - begun < 1
 
 
 def test_a_wrong_table_is_named(tmp_path):
