@@ -16,9 +16,10 @@ from kiwi_fhir.extract.segment import segment
 from kiwi_fhir.fhir import BundleWriter, ModelInfo, check_bundle, to_json
 from kiwi_fhir.normalize import Normalizer
 from kiwi_fhir.normalize.terminology import load_linker
+from kiwi_fhir.types import ModelId
 
 GOLDEN = Path(__file__).parent / "golden"
-MODEL = ModelInfo("by-hand", "1", "0", scores=False)
+MODEL = ModelInfo(ModelId("by-hand", "1"), "0", scores=False)
 RECORDED = "2026-01-31T00:00:00Z"
 
 #: Note -> when it was written; one with a time of day and zone, one with neither patient nor time.
@@ -37,7 +38,7 @@ def notes():
     """Name -> document, with metadata and sections as a run gives them."""
     found = {}
     for read in read_folder(GOLDEN / "notes"):
-        name, sections = read.note.id, segment(read.note.text)
+        name, structure = read.note.id, segment(read.note.text).structure
         known = TIMES[name] is not None
         note = replace(
             read.note,
@@ -46,7 +47,7 @@ def notes():
             encounter_id="e1" if known else None,
             time=TIMES[name],
         )
-        mentions = [replace(mention, section=sections.section_at(mention.span.start)) for mention in read.mentions]
+        mentions = [replace(mention, section=structure.kind_at(mention.span.start)) for mention in read.mentions]
         found[name] = replace(read, note=note, mentions=tuple(mentions))
     return found
 

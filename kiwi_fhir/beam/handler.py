@@ -11,6 +11,7 @@ from kiwi_fhir.config import Config
 from kiwi_fhir.errors import UsageError
 from kiwi_fhir.extract.choice import load_for
 from kiwi_fhir.extract.engine import CHUNK_NOTES, Extractor, chunks, extract
+from kiwi_fhir.tables import Mappings
 from kiwi_fhir.types import Document, Failure, Note
 
 
@@ -22,7 +23,7 @@ class Model:
 
     def name(self) -> str:
         """The model's name and version."""
-        return self._extractor.model
+        return str(self._extractor.model)
 
     def read(self, notes: Sequence[Note]) -> list[Document | Failure]:
         """A document, or why there is none, for each note."""
@@ -58,10 +59,11 @@ class KiwiModelHandler(ModelHandler[Note, PredictionResult, Model]):
             model_copies=model_copies,
         )
         self._config = config or Config()
+        self._mappings = Mappings.read(self._config.mapping.mappings)
 
     def load_model(self) -> Model:
         """The model that the config names. Raises ModelError."""
-        return Model(load_for(self._config), self._config.min_score)
+        return Model(load_for(self._config.model, self._mappings), self._config.model.min_score)
 
     def run_inference(
         self, batch: Sequence[Note], model: Model, inference_args: dict[str, Any] | None = None

@@ -57,7 +57,7 @@ class _Read(_Timed):
     def process(self, item: Input) -> Iterator[Shard[Note]]:
         with marked():
             started = time.monotonic()
-            for shard in read_shards(self._source, item, self._config.shard_notes):
+            for shard in read_shards(self._source, item, self._config.run.shard_notes):
                 if is_done(self._store, shard, self._fingerprint):
                     self._keep(shard)
                     continue
@@ -162,7 +162,7 @@ class _Write(_Timed):
 
     def setup(self) -> None:
         with marked():
-            self._remote = remote_sinks(self._config.sinks, self._config)
+            self._remote = remote_sinks(self._config.run.sink, self._config)
 
     def teardown(self) -> None:
         for sink in self._remote:
@@ -172,7 +172,7 @@ class _Write(_Timed):
         started = time.monotonic()
         with marked():
             deliver = [sink.write for sink in self._remote]
-            entry = write_shard(self._store, shard, self._config.sinks, self._fingerprint, deliver)
+            entry = write_shard(self._store, shard, self._config.run.sink, self._fingerprint, deliver)
         Metrics.counter(NAMESPACE, "shards_written").inc()
         self._spend(started)
         yield entry
@@ -206,8 +206,8 @@ def build(pipeline: beam.Pipeline, run: Run, progress: Progress, *, spread: bool
         notes = notes | "Spread" >> beam.Reshuffle()
     return (
         notes
-        | ExtractShards(partial(load_for, config), config.min_score, progress)
-        | MapShards(partial(DocumentMapper, config))
+        | ExtractShards(partial(load_for, config.model, run.mappings), config.model.min_score, progress)
+        | MapShards(partial(DocumentMapper, config, run.mappings))
         | WriteShards(run.store, config, run.fingerprint)
     )
 
@@ -249,10 +249,10 @@ def execute(run: Run, options: PipelineOptions, progress: Progress | None = None
     if errors:
         raise InputError(" ".join(errors))
     notes = report["notes"]
-    if notes["in"] and notes["failed"] / notes["in"] > run.config.max_failure_rate:
+    if notes["in"] and notes["failed"] / notes["in"] > run.config.run.max_failure_rate:
         raise TooManyFailures(
             f"{notes['failed']} of {notes['in']} notes failed, more than --max-failure-rate "
-            f"{run.config.max_failure_rate:g} allows: see {FAILURES}."
+            f"{run.config.run.max_failure_rate:g} allows: see {FAILURES}."
         )
     return report
 

@@ -26,6 +26,7 @@ from kiwi_fhir.extract.choice import load_for
 from kiwi_fhir.extract.engine import Extractor, chunks, extract
 from kiwi_fhir.run.mapper import DocumentMapper
 from kiwi_fhir.run.shards import map_document
+from kiwi_fhir.tables import Mappings
 from kiwi_fhir.types import Document, Failure, Note, NoteRows, Result
 
 NAMESPACE = "kiwi_fhir"
@@ -70,7 +71,7 @@ class ExtractMentions(beam.PTransform):
         """See the class. Raises UsageError on a runner that can't have two outputs."""
         _check_runner(notes.pipeline)
         batches = notes | "Gather" >> GatherNotes(self._max_wait)
-        fn = _Extract(partial(load_for, self._config), self._config.min_score)
+        fn = _Extract(partial(load_for, self._config.model, _mappings(self._config)), self._config.model.min_score)
         found = batches | "Extract" >> _InWindows(fn, notes.windowing).with_outputs(FAILURES, main=MAIN)
         return Documents(found[MAIN], found[FAILURES])
 
@@ -88,7 +89,7 @@ class MapToFhir(beam.PTransform):
 
     def expand(self, documents: beam.PCollection[Document] | Documents) -> Results:
         """See the class. Raises UsageError on a runner that can't have two outputs."""
-        fn = _Map(partial(DocumentMapper, self._config), DocumentMapper.__call__)
+        fn = _Map(partial(DocumentMapper, self._config, _mappings(self._config)), DocumentMapper.__call__)
         return Results(*_map(documents, beam.ParDo(fn).with_output_types(Result, failures=Failure)))
 
 
@@ -101,7 +102,7 @@ class MapToOmop(beam.PTransform):
 
     def expand(self, documents: beam.PCollection[Document] | Documents) -> Rows:
         """See the class. Raises UsageError on a runner that can't have two outputs."""
-        fn = _Map(partial(DocumentMapper, self._config, rows=True), DocumentMapper.rows)
+        fn = _Map(partial(DocumentMapper, self._config, _mappings(self._config), rows=True), DocumentMapper.rows)
         return Rows(*_map(documents, beam.ParDo(fn).with_output_types(NoteRows, failures=Failure)))
 
 
@@ -114,6 +115,11 @@ def _map(documents: beam.PCollection[Document] | Documents, step: beam.ParDo) ->
     if earlier:
         failures = (*earlier, failures) | "Failures" >> beam.Flatten()
     return mapped[MAIN], failures
+
+
+def _mappings(config: Config) -> Mappings:
+    """Read where the pipeline is built: a worker needs no such files."""
+    return Mappings.read(config.mapping.mappings)
 
 
 def _check_runner(pipeline: beam.Pipeline) -> None:
@@ -177,7 +183,7 @@ class _Map(beam.DoFn):
         assert self._mapper is not None  # noqa: S101 (Beam calls setup first)
         if document.model != self._mapper.model:
             raise UsageError(
-                f"These documents are by {document.model}, the config names {self._mapper.model}: "
+                f"These documents are by {document.model}, but the config names {self._mapper.model}: "
                 "give this step the config of the step that made them."
             )
         found, failures = map_document(partial(self._map_one, self._mapper), document)

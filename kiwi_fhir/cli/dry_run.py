@@ -17,6 +17,7 @@ from kiwi_fhir.extract import load_for
 from kiwi_fhir.notes import Source, release
 from kiwi_fhir.run.mapper import DocumentMapper
 from kiwi_fhir.run.prepare import open_source
+from kiwi_fhir.tables import Mappings
 from kiwi_fhir.types import Note
 
 _SAMPLE_NOTES = 16
@@ -30,16 +31,21 @@ def estimate(kind: str, inputs: Sequence[str], config: Config, console: Console)
     Raises UsageError (and its kinds) for a source, mapping file or terminology that can't be used, and InputError,
     after the counts, for a file that breaks off.
     """
-    source, paths = open_source(kind, inputs, config, input_files(kind, inputs))
+    mappings = Mappings.read(config.mapping.mappings)
+    source, paths = open_source(kind, inputs, config, mappings, input_files(kind, inputs))
     try:
-        return _estimate(source, paths, config, console)
+        return _estimate(source, paths, config, mappings, console)
     finally:
         release(source)
 
 
-def _estimate(source: Source, paths: Sequence[str], config: Config, console: Console) -> dict[str, Any]:
-    terminology = DocumentMapper(config).terminology  # mapping files and terminology are checked, its index is built
-    extractor = load_for(config)
+def _estimate(
+    source: Source, paths: Sequence[str], config: Config, mappings: Mappings, console: Console
+) -> dict[str, Any]:
+    terminology = DocumentMapper(
+        config, mappings
+    ).terminology  # mapping files and terminology are checked, its index is built
+    extractor = load_for(config.model, mappings)
     counts: Counter[str] = Counter(notes=0, failed=0, characters=0, windows=0)
     sample: list[Note] = []
     broken = []
@@ -72,7 +78,7 @@ def _estimate(source: Source, paths: Sequence[str], config: Config, console: Con
     table.add_row("notes", f"{counts['notes']:,}, {counts['failed']:,} can't be read, {source.dropped:,} left out")
     table.add_row("characters", f"{counts['characters']:,}")
     table.add_row("windows", f"{counts['windows']:,}")
-    table.add_row("terminology", f"{config.terminology}, {terminology[:12]}")
+    table.add_row("terminology", f"{config.mapping.terminology}, {terminology[:12]}")
     table.add_row("estimate", f"{seconds / 60:.1f} minutes for the model on this machine")
     console.print(table)
     if broken:

@@ -13,6 +13,7 @@ from kiwi_fhir.documents.jsonl import format_line
 from kiwi_fhir.errors import TooManyFailures
 from kiwi_fhir.extract import CHUNK_CHARACTERS, CHUNK_NOTES, extract, load_for
 from kiwi_fhir.notes import LOCAL, SOURCES
+from kiwi_fhir.tables import Mappings
 from kiwi_fhir.types import Document, Failure, Note
 from kiwi_fhir.write.shards import FAILURES, failure_lines, file_name
 from kiwi_fhir.write.store import LocalStore
@@ -21,12 +22,12 @@ from kiwi_fhir.write.store import LocalStore
 def extract_files(paths: list[Path], output: Path, format_: str, config: Config) -> None:
     """Write mentions and modifiers of text files under `output`; what fails goes to failures.ndjson there.
 
-    Raises UsageError for a path that is not there and TooManyFailures over `config.max_failure_rate`.
+    Raises UsageError for a path that is not there and TooManyFailures over `config.run.max_failure_rate`.
     """
     quiet_libraries()
     source = SOURCES["text"](LOCAL)
     files = source.files([str(path) for path in paths])
-    extractor = load_for(config)
+    extractor = load_for(config.model, Mappings.read(config.mapping.mappings))
     store = LocalStore(str(output))
     failures: list[Failure] = []
     done = 0
@@ -36,7 +37,7 @@ def extract_files(paths: list[Path], output: Path, format_: str, config: Config)
         for chunk in _chunks(found for file in files for found in source.read(file)):
             failures.extend(found for found in chunk if isinstance(found, Failure))
             notes = [found for found in chunk if isinstance(found, Note)]
-            for result in extract(extractor, notes, min_score=config.min_score):
+            for result in extract(extractor, notes, min_score=config.model.min_score):
                 if isinstance(result, Document):
                     done += 1
                     failures.extend(result.failures)
@@ -54,7 +55,7 @@ def extract_files(paths: list[Path], output: Path, format_: str, config: Config)
     store.write(FAILURES, failure_lines(failures)) if failures else store.remove(FAILURES)
     sys.stderr.write(f"kiwi-fhir: {done} of {len(files)} files written to {output}.\n")
     failed = sum(not failure.kept for failure in failures)
-    if files and failed / len(files) > config.max_failure_rate:
+    if files and failed / len(files) > config.run.max_failure_rate:
         raise TooManyFailures(f"{failed} of {len(files)} files failed: see {output / FAILURES}.")
 
 

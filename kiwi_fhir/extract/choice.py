@@ -9,11 +9,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qs
 
-from kiwi_fhir.config import Config
+from kiwi_fhir.config import ModelSettings
 from kiwi_fhir.errors import ModelError
 from kiwi_fhir.extract.engine import Extractor
-from kiwi_fhir.extract.folder import model_name, read_config
+from kiwi_fhir.extract.folder import model_id, read_config
 from kiwi_fhir.extract.generative.prompts import Templates, load_templates
+from kiwi_fhir.tables import Mappings
+from kiwi_fhir.types import ModelId
 
 if TYPE_CHECKING:
     from kiwi_fhir.extract.generative.server import LlamaServer
@@ -42,9 +44,9 @@ class ModelChoice:
     unconstrained: bool = False
 
     @classmethod
-    def of(cls, config: Config) -> ModelChoice:
+    def of(cls, settings: ModelSettings) -> ModelChoice:
         """The model that a config names."""
-        return cls(config.model, config.templates, config.four_bit, config.unconstrained)
+        return cls(settings.model, settings.templates, settings.four_bit, settings.unconstrained)
 
     @property
     def is_server(self) -> bool:
@@ -63,8 +65,8 @@ class ModelChoice:
         own = None if self.is_server else self.folder / "templates"
         return load_templates(own if own and own.is_dir() else None)
 
-    def identify(self) -> tuple[str, str | None]:
-        """`NAME-VERSION-HASH` of the model and its release (ISO 8601; None: it states none). Loads no weights.
+    def identify(self) -> tuple[ModelId, str | None]:
+        """Which model it is, and its release (ISO 8601; None: it states none). Loads no weights.
 
         Raises ModelError for a folder that is not whole, and what LlamaServer.check raises for a server without
         `?model=`.
@@ -78,18 +80,21 @@ class ModelChoice:
                 server.check()
             name = re.sub(r"[^A-Za-z0-9._]+", "-", server.model).strip("-")
             digest = hashlib.sha256(f"{name} {self.prompts().digest} {mode}".encode()).hexdigest()
-            return f"{name}-remote-{digest[:8]}", None
+            return ModelId(name, "remote", digest[:8]), None
         config = read_config(self.folder)
         if config["arch"] != "llama":
             self._refuse_llama_options(config["arch"])
-            return model_name(self.folder, config), config["released"]
-        return model_name(self.folder, config, self.prompts().digest, mode), config["released"]
+            return model_id(self.folder, config), config["released"]
+        return model_id(self.folder, config, self.prompts().digest, mode), config["released"]
 
-    def load(self, *, threads: int | None = None, device: str | None = None, tables: Path | None = None) -> Extractor:
+    def load(
+        self, *, threads: int | None = None, device: str | None = None, mappings: Mappings | None = None
+    ) -> Extractor:
         """The extractor.
 
         `threads` bounds the processor threads (default: all the process may use); `device` is `cpu`, `cuda`,
-        `mps`, or for a tagger `openvino` (default: the best of the first three); `tables` replaces mapping files.
+        `mps`, or for a tagger `openvino` (default: the best of the first three); `mappings` are the packaged ones by
+        default.
         Raises ModelError.
         """
         if self.is_server:
@@ -97,7 +102,7 @@ class ModelChoice:
 
             templates = self.prompts()
             server = self._server(templates)
-            return GenerativeExtractor(server, templates, name=self.identify()[0], tables=tables)
+            return GenerativeExtractor(server, templates, model_id=self.identify()[0], mappings=mappings)
         config = read_config(self.folder)
         if config["arch"] == "llama":
             from kiwi_fhir.extract.generative.extractor import load_local
@@ -106,17 +111,17 @@ class ModelChoice:
                 self.folder,
                 config,
                 self.prompts(),
-                name=self.identify()[0],
+                model_id=self.identify()[0],
                 threads=threads,
                 device=device,
-                tables=tables,
+                mappings=mappings,
                 four_bit=self.four_bit,
                 constrained=not self.unconstrained,
             )
         self._refuse_llama_options(config["arch"])
         from kiwi_fhir.extract.tagger.extractor import TaggerExtractor
 
-        return TaggerExtractor.load(self.folder, threads=threads, device=device, tables=tables)
+        return TaggerExtractor.load(self.folder, threads=threads, device=device, mappings=mappings)
 
     def _server(self, templates: Templates) -> LlamaServer:
         from kiwi_fhir.extract.generative.server import LlamaServer
@@ -146,13 +151,17 @@ class ModelChoice:
                 raise ModelError(f"--{name} is for LLaMA models that write: '{self.model}' {kind}.")
 
 
-def load_for(config: Config) -> Extractor:
-    """The extractor that a config names, on its device. Raises ModelError."""
-    return ModelChoice.of(config).load(threads=config.threads, device=config.device, tables=config.tables)
+def load_for(settings: ModelSettings, mappings: Mappings | None = None) -> Extractor:
+    """The extractor that the settings name, on their device; see ModelChoice.load."""
+    return ModelChoice.of(settings).load(threads=settings.threads, device=settings.device, mappings=mappings)
 
 
 def load(
-    model: str = DEFAULT_MODEL, *, threads: int | None = None, device: str | None = None, tables: Path | None = None
+    model: str = DEFAULT_MODEL,
+    *,
+    threads: int | None = None,
+    device: str | None = None,
+    mappings: Mappings | None = None,
 ) -> Extractor:
     """The extractor of a model as ModelChoice names it, with its usual options; see ModelChoice.load."""
-    return ModelChoice(model).load(threads=threads, device=device, tables=tables)
+    return ModelChoice(model).load(threads=threads, device=device, mappings=mappings)

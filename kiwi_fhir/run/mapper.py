@@ -13,7 +13,8 @@ from kiwi_fhir.errors import NoteError, UsageError
 from kiwi_fhir.extract import ModelChoice
 from kiwi_fhir.fhir import BundleWriter, ModelInfo, to_json
 from kiwi_fhir.normalize import Normalizer, load_linker
-from kiwi_fhir.types import Document, Fact, Failure, NoteRows, Result
+from kiwi_fhir.tables import Mappings
+from kiwi_fhir.types import Document, Fact, Failure, ModelId, NoteRows, Result
 
 if TYPE_CHECKING:
     from kiwi_fhir.omop.rows import RowMaker
@@ -22,34 +23,36 @@ if TYPE_CHECKING:
 class DocumentMapper:
     """Calls with a document, answers with its bundle and with the resources that did not pass the check.
 
-    Everything it reads (tables, the model's config) is read and checked here, before the first note. Raises
-    MappingError and ModelError, and UsageError or InputError for a terminology that can't be used. `terminology` is a
-    digest of the names that mentions are linked to, `ids` one of the table of `omop_ids`. Rows for an OMOP database
-    are made with `rows`, or where one is among the sinks.
+    Everything it reads (the model's config, the mapping files of `config` where no `mappings` are given) is read and
+    checked here, before the first note. Raises MappingError and ModelError, and UsageError or InputError for a
+    terminology that can't be used. `terminology` is a digest of the names that mentions are linked to, `ids` one of
+    the table of `omop_ids`. Rows for an OMOP database are made with `rows`, or where one is among the sinks.
     """
 
-    def __init__(self, config: Config, *, rows: bool = False) -> None:
-        choice = ModelChoice.of(config)
+    def __init__(self, config: Config, mappings: Mappings | None = None, *, rows: bool = False) -> None:
+        mappings = mappings or Mappings.read(config.mapping.mappings)
+        choice = ModelChoice.of(config.model)
         self.model, released = choice.identify()
-        name, version, digest = self.model.rsplit("-", 2)
         linker, self.terminology = load_linker(
-            config.terminology,
-            fuzzy=config.fuzzy,
-            medcat=config.medcat,
-            trust_pack=config.trust_pack,
-            tables_directory=config.tables,
+            config.mapping.terminology,
+            fuzzy=config.mapping.fuzzy,
+            medcat=config.mapping.medcat,
+            trust_pack=config.mapping.trust_pack,
+            mappings=mappings,
         )
-        self._normalizer = Normalizer(config.tables, linker)
-        recorded = config.recorded or released
+        self._normalizer = Normalizer(mappings, linker)
+        recorded = config.fhir.recorded or released
         if recorded is None:
-            raise UsageError(f"The model '{name}' states no release: name the instant of Provenances with --recorded.")
-        engine = "OpenVINO int8" if config.device == "openvino" and not choice.is_server else None
-        model = ModelInfo(name, f"{version}-{digest}", __version__, engine=engine)
-        self._writer = BundleWriter(model, recorded=recorded, tables_directory=config.tables)
+            raise UsageError(
+                f"The model '{self.model.name}' states no release: name the instant of Provenances with --recorded."
+            )
+        engine = "OpenVINO int8" if config.model.device == "openvino" and not choice.is_server else None
+        info = ModelInfo(self.model, __version__, engine=engine)
+        self._writer = BundleWriter(info, recorded=recorded, mappings=mappings)
         self._rows = None
         self.ids: str | None = None
-        if rows or any(sink.startswith("omop=") for sink in config.sinks):
-            self._rows = _row_maker(config, model=name, version=f"{version}-{digest}", recorded=recorded)
+        if rows or any(sink.startswith("omop=") for sink in config.run.sink):
+            self._rows = _row_maker(config, self.model, recorded)
             self.ids = self._rows.ids_digest
 
     def __call__(self, document: Document) -> tuple[Result, list[Failure]]:
@@ -68,17 +71,17 @@ class DocumentMapper:
         return (None, [found]) if isinstance(found, Failure) else (found, [])
 
 
-def _row_maker(config: Config, *, model: str, version: str, recorded: str) -> RowMaker:
+def _row_maker(config: Config, model: ModelId, recorded: str) -> RowMaker:
     from kiwi_fhir.omop.ids import IdTable, NumberRule
     from kiwi_fhir.omop.rows import RowMaker
 
     return RowMaker(
-        IdTable(Path(config.omop_ids)) if config.omop_ids else NumberRule(),
+        IdTable(Path(config.omop.omop_ids)) if config.omop.omop_ids else NumberRule(),
         model=model,
-        version=f"{version} (program {__version__})",
+        program=__version__,
         recorded=recorded,
-        notes=config.omop_notes,
-        clinical=config.omop_clinical,
+        notes=config.omop.omop_notes,
+        clinical=config.omop.omop_clinical,
     )
 
 

@@ -8,12 +8,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import kiwi_fhir.beam  # noqa: F401 (registers them)
-from kiwi_fhir.types import ALLOWED_PAIRS, Coding, Document, Failure, Mention, Modifier, Note, Span
+from kiwi_fhir.types import ALLOWED_PAIRS, Coding, Document, Failure, Mention, ModelId, Modifier, Note, Span
 
 TEXT = st.text(st.characters(exclude_categories=()), max_size=20)  # with half surrogates, NUL, line ends
-SCORE = st.floats(0, 1)
+SCORE = st.none() | st.floats(0, 1)
 SPAN = st.builds(Span, st.integers(0, 2**40), st.integers(0, 2**40))
-CODING = st.builds(Coding, TEXT, st.none() | TEXT, TEXT, st.none() | TEXT, st.none() | SCORE, st.none() | st.integers())
+CODING = st.builds(Coding, TEXT, st.none() | TEXT, TEXT, st.none() | TEXT, SCORE, st.none() | st.integers())
 NOTE = st.builds(Note, TEXT, TEXT, st.none() | TEXT, st.none() | TEXT, st.none() | CODING, st.none() | TEXT, TEXT)
 FAILURE = st.builds(Failure, TEXT, TEXT, TEXT, TEXT, st.booleans(), st.none() | TEXT)
 MODIFIER = st.builds(Modifier, st.sampled_from(sorted(ALLOWED_PAIRS["drug"])), SPAN, SCORE, SCORE, st.booleans())
@@ -30,7 +30,7 @@ DOCUMENT = st.builds(
     Document,
     NOTE,
     st.lists(MENTION, max_size=3).map(tuple),
-    TEXT,
+    st.builds(ModelId, TEXT, TEXT, TEXT),
     st.lists(MODIFIER, max_size=2).map(tuple),
     st.lists(FAILURE, max_size=2).map(tuple),
     st.integers(0),

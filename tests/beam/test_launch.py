@@ -42,7 +42,7 @@ def call(tmp_path):
 
 def test_the_launch_file_is_the_command(call, tmp_path, monkeypatch, capsys):
     config = tmp_path / "kiwi.toml"
-    config.write_text("shard_notes = 7\n")
+    config.write_text("[run]\nshard_notes = 7\n")
     options = ["--device", "cpu", "--min-score", "0.3", "--mappings", "us-core", "--config", config]
     assert launched(*call, *options, "--runner", "FnApiRunner", "--job_name", "notes") == 0
     launched_bundle = next((tmp_path / "out" / "bundles").iterdir()).read_bytes()

@@ -27,7 +27,7 @@ from kiwi_fhir.types import Document, Mention, Note, Span
 
 ROWS = 24
 SEED = 4  # its table has rows marked as errors
-CONFIG = Config(device="cpu", shard_notes=7, sinks=("ndjson", "brat"))
+CONFIG = Config().with_options(device="cpu", shard_notes=7, sink=("ndjson", "brat"))
 
 
 def run(kind, inputs, output, config=CONFIG, options=(), **how):
@@ -47,8 +47,8 @@ def files(output):
 
 @pytest.mark.parametrize("device", ["cpu", "openvino"])
 def test_a_bundle_says_when_it_was_made_in_int8(device):
-    document = Document(Note("n1", "Fever."), (Mention("problem", Span(0, 5)),), "human")
-    result, failures = DocumentMapper(Config(device=device, terminology="none"))(document)
+    document = Document(Note("n1", "Fever."), (Mention("problem", Span(0, 5)),))
+    result, failures = DocumentMapper(Config().with_options(device=device, terminology="none"))(document)
     assert not failures
     assert (b"OpenVINO int8" in result.bundle) is (device == "openvino")
 

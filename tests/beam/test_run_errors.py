@@ -35,7 +35,7 @@ def test_a_model_that_does_not_load_on_a_worker_ends_with_its_own_sentence(tmp_p
     shutil.copytree(Path(kiwi_fhir.extract.__file__).parent / "default", model)
     with (model / "heads.safetensors").open("r+b") as stream:
         stream.truncate(1000)  # `prepare` reads no weights
-    run = ready(tmp_path / "notes", tmp_path / "out", Config(model=str(model), device="cpu", threads=1))
+    run = ready(tmp_path / "notes", tmp_path / "out", Config().with_options(model=str(model), device="cpu", threads=1))
     with pytest.raises(ModelError) as ended:
         execute(run, options_of(options))
     assert str(ended.value).startswith("The model folder 'broken' is damaged or does not fit its base (Safetensor")
@@ -48,7 +48,7 @@ def test_a_model_that_does_not_load_on_a_worker_ends_with_its_own_sentence(tmp_p
 @pytest.mark.parametrize("options", [(), LOOPBACK], ids=["local", "portable"])
 def test_a_disk_that_refuses_on_a_worker_is_one_sentence(tmp_path, options):
     output = tmp_path / "out"
-    run = ready(tmp_path / "notes", output, Config(device="cpu", threads=1))
+    run = ready(tmp_path / "notes", output, Config().with_options(device="cpu", threads=1))
     output.mkdir(exist_ok=True)
     (output / "bundles").write_text("a file stands where the folder should be")
     with pytest.raises(KiwiError, match="The system refused: ") as ended:
@@ -88,7 +88,7 @@ def test_the_place_of_an_exception_is_in_our_code():
 
 
 def test_two_runs_in_one_process_count_for_themselves(tmp_path):
-    config = Config(device="cpu", threads=1, shard_notes=2)
+    config = Config().with_options(device="cpu", threads=1, shard_notes=2)
     runs = [ready(tmp_path / f"notes{notes}", tmp_path / f"out{notes}", config, notes) for notes in (3, 5)]
     with Progress() as first, Progress() as second, ThreadPoolExecutor(2) as threads:
         reports = list(threads.map(execute, runs, [options_of(()), options_of(())], [first, second]))

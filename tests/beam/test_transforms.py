@@ -24,11 +24,11 @@ from kiwi_fhir.config import Config
 from kiwi_fhir.errors import UsageError
 from kiwi_fhir.notes import LOCAL, factory_for
 from kiwi_fhir.run.prepare import prepare
-from kiwi_fhir.types import Document, Mention, Note, Result, Shard, Span
+from kiwi_fhir.types import Document, Mention, ModelId, Note, Result, Shard, Span
 from kiwi_fhir.write.shards import Entry
 
 TestStream.__test__ = False  # pytest would take it for a test
-CONFIG = Config(device="cpu", threads=1)
+CONFIG = Config().with_options(device="cpu", threads=1)
 DEMO = str(files("kiwi_fhir.demo") / "DocumentReference.ndjson")
 #: Beam's Go runner, where there is one; it alone holds a stream's watermark as engines do.
 PRISM = os.environ.get("PRISM") or shutil.which("prism")
@@ -169,9 +169,9 @@ def test_a_document_that_can_not_be_mapped_is_a_failure(notes):
 
 
 def test_documents_of_another_model_are_refused():
-    other = Document(Note("a", "Fever."), (), "other-1-0")
+    other = Document(Note("a", "Fever."), (), ModelId("other", "1", "0"))
     with (
-        pytest.raises(Exception, match="These documents are by other-1-0, the config names kiwi-minilm"),
+        pytest.raises(Exception, match="These documents are by other-1-0, but the config names kiwi-minilm"),
         beam.Pipeline(options=options_of(())) as pipeline,
     ):
         _ = pipeline | beam.Create([other]) | MapToFhir(CONFIG)

@@ -11,8 +11,9 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "normalize"))
 
 from kiwi_fhir.fhir import BundleWriter, ModelInfo, check_bundle, to_json
 from kiwi_fhir.normalize import Normalizer
+from kiwi_fhir.types import ModelId
 
-MODEL = ModelInfo("kiwi-test", "1.2", "0.1.0", "ab" * 32)
+MODEL = ModelInfo(ModelId("kiwi-test", "1.2"), "0.1.0", "ab" * 32)
 RECORDED = "2026-01-31T00:00:00Z"
 
 
@@ -53,12 +54,12 @@ def resources_of(bundle_of):
 @pytest.fixture
 def writer_with(tmp_path):
     """`writer_with(old, new)` is a writer with that change of fhir.toml."""
-    from kiwi_fhir.tables import table_path
+    from kiwi_fhir.tables import Mappings
 
     def make(old, new):
-        table = table_path("fhir").read_text(encoding="utf-8")
+        table = Mappings.read().path("fhir").read_text(encoding="utf-8")
         assert old in table
         (tmp_path / "fhir.toml").write_text(table.replace(old, new), encoding="utf-8")
-        return BundleWriter(MODEL, recorded=RECORDED, tables_directory=tmp_path)
+        return BundleWriter(MODEL, recorded=RECORDED, mappings=Mappings.read(tmp_path))
 
     return make

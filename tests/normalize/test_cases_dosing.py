@@ -12,14 +12,14 @@ import pytest
 
 from kiwi_fhir.fhir import BundleWriter, ModelInfo, check_bundle, to_json
 from kiwi_fhir.normalize import Normalizer
-from kiwi_fhir.tables import table_path
-from kiwi_fhir.types import MENTION_LABELS, Document, Interval, Mention, Modifier, Note, Ratio, Span
+from kiwi_fhir.tables import Mappings
+from kiwi_fhir.types import MENTION_LABELS, Document, Interval, Mention, ModelId, Modifier, Note, Ratio, Span
 
 HERE = Path(__file__).parent / "cases"
 DOSING = tomllib.loads((HERE / "dosing.toml").read_text(encoding="utf-8"))
 DATES = tomllib.loads((HERE / "dates.toml").read_text(encoding="utf-8"))
 DAY = "2011-03-05"
-MODEL = ModelInfo("kiwi-test", "1", "0")
+MODEL = ModelInfo(ModelId("kiwi-test", "1"), "0")
 RECORDED = "2026-01-31T00:00:00Z"
 MARK = re.compile(r"\{(\w+) ([^}]*)\}")
 NORMALIZER = Normalizer()
@@ -37,7 +37,7 @@ def document_of(line: str, time: str | None = DAY) -> Document:
     text += line[end:]
     ((label, place),) = [item for item in spans if item[0] in MENTION_LABELS]
     modifiers = tuple(Modifier(kind, span) for kind, span in spans if kind not in MENTION_LABELS)
-    return Document(Note("n1", text, patient_id="p1", time=time), (Mention(label, place, modifiers),), "test")
+    return Document(Note("n1", text, patient_id="p1", time=time), (Mention(label, place, modifiers),))
 
 
 def fact_of(line: str, normalizer: Normalizer = NORMALIZER, time: str | None = DAY):
@@ -59,11 +59,13 @@ def how_often(dosage) -> str:
     """Timing, need and duration as the tables write them."""
     parts, timing = [], dosage.timing
     if timing is not None:
-        if timing.frequency is not None:
-            times = f"{timing.frequency}" + (f"..{timing.frequency_max}" if timing.frequency_max else "")
+        if timing.frequency is not None or timing.frequency_max is not None:
+            times = f"{timing.frequency or ''}" + (f"..{timing.frequency_max}" if timing.frequency_max else "")
             period = f"{timing.period}" + (f"..{timing.period_max}" if timing.period_max else "")
             parts.append(f"{times} per {period} {timing.unit}")
-        for word, codes in (("at", timing.when), ("on", timing.days)):
+        if timing.offset is not None:
+            parts.append(f"{timing.offset} min")
+        for word, codes in (("at", timing.when), ("at", timing.times), ("on", timing.days)):
             if codes:
                 parts.append(f"{word} {', '.join(codes)}")
         if timing.count is not None:
@@ -135,7 +137,8 @@ def when(moment) -> str:
         return amount(moment.age).split(" ")[0] + f" {getattr(moment.age, 'high', moment.age).code}"
     if moment.kind in ("past", "present"):
         return moment.kind
-    parts = [moment.date, f"({moment.resolved})" if moment.resolved else None, "later" if moment.future else None]
+    date = moment.date if moment.until is None else f"{moment.date}..{moment.until}"
+    parts = [date, f"({moment.resolved})" if moment.resolved else None, "later" if moment.future else None]
     return " ".join(part for part in parts if part)
 
 
@@ -147,9 +150,9 @@ def read_time(words, *, label="problem", normalizer=NORMALIZER, time=DAY, before
 @pytest.fixture(scope="module")
 def day_first(tmp_path_factory):
     folder = tmp_path_factory.mktemp("tables")
-    table = table_path("temporal").read_text(encoding="utf-8")
+    table = Mappings.read().path("temporal").read_text(encoding="utf-8")
     (folder / "temporal.toml").write_text(table.replace("day_first = false", "day_first = true"), encoding="utf-8")
-    return Normalizer(folder)
+    return Normalizer(Mappings.read(folder))
 
 
 READERS = {
@@ -220,10 +223,10 @@ def check(expected, found, path):
 @pytest.fixture(scope="module")
 def resolving(tmp_path_factory):
     folder = tmp_path_factory.mktemp("rules")
-    table = table_path("fhir").read_text(encoding="utf-8")
+    table = Mappings.read().path("fhir").read_text(encoding="utf-8")
     assert 'relative = "text"' in table
     (folder / "fhir.toml").write_text(table.replace('relative = "text"', 'relative = "resolve"'), encoding="utf-8")
-    return BundleWriter(MODEL, recorded=RECORDED, tables_directory=folder)
+    return BundleWriter(MODEL, recorded=RECORDED, mappings=Mappings.read(folder))
 
 
 @pytest.mark.parametrize("case", [*DOSING["fhir"], *DATES["fhir"]], ids=lambda case: case["line"])
