@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 from kiwi_fhir.normalize.result.kinds import Kind, Tests
 from kiwi_fhir.normalize.result.owners import Owned, Owners
@@ -14,6 +13,7 @@ from kiwi_fhir.normalize.result.ranges import judged
 from kiwi_fhir.normalize.result.rows import Rows
 from kiwi_fhir.normalize.result.values import Values, is_cut, load_values
 from kiwi_fhir.normalize.text.words import one_line
+from kiwi_fhir.tables import Mappings
 from kiwi_fhir.types import LabValue, Mention, Modifier, Ratio, ReferenceRange
 
 _AROUND = 24  # characters around a result in which "greater than", a unit and a flag fit
@@ -133,7 +133,7 @@ def _words(text: str, modifier: Modifier) -> str:
     return one_line(modifier.span.of(text))
 
 
-def load_results(directory: Path | None, units: Units, tests: Tests) -> Results:
+def load_results(mappings: Mappings, units: Units, tests: Tests) -> Results:
     """interpretations.toml. Raises MappingError."""
-    values = load_values(directory, units)
+    values = load_values(mappings, units)
     return Results(values, Owners(Rows(units, values.interpretations), tests))
