@@ -312,7 +312,8 @@ class Timing:
     """How often: `frequency` (to `frequency_max`) times per `period` (to `period_max`) `unit`s.
 
     `unit` is of FHIR's units of time: s min h d wk mo a; `when` is of its event timings (`HS`, `MORN`), `days` of
-    its days of the week; `count` is the number of times in all.
+    its days of the week; `count` is the number of times in all. `offset` is how many minutes before or after the event
+    of `when` it is, `times` are times of day (`08:00:00`). With `frequency_max` alone it is at most so many times.
     """
 
     frequency: int | None = None
@@ -323,6 +324,8 @@ class Timing:
     when: tuple[str, ...] = ()
     days: tuple[str, ...] = ()
     count: int | None = None
+    offset: int | None = None
+    times: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

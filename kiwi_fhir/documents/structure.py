@@ -1,4 +1,4 @@
-"""What stands where in a note: lines, headings and sections, list items, sentences. One linear pass that all rules ask.
+"""What stands where in a note: lines, sections, sentences, list items, answers, tables. Read once; all rules ask it.
 
 Invariant: all offsets are of the untouched text, spans of one kind stand in text order, inside the text, and do not
 overlap; sentences and lines cover it whole.
@@ -8,10 +8,14 @@ from __future__ import annotations
 
 import re
 from bisect import bisect_right
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import TypeVar
 
+from kiwi_fhir.documents.answers import Answer, read_answers
+from kiwi_fhir.documents.cells import Cell, read_cells
 from kiwi_fhir.documents.headings import Heading, Headings
-from kiwi_fhir.types import Span
+from kiwi_fhir.types import Document, Mention, Span
 
 _LINE_END = re.compile(r"\r\n?|[\n\x0b\x0c\x1c-\x1e\x85\u2028\u2029]")
 # A mark that ends a sentence before a capital, a figure or a list mark, or between two words that were glued together.
@@ -19,9 +23,10 @@ _LINE_END = re.compile(r"\r\n?|[\n\x0b\x0c\x1c-\x1e\x85\u2028\u2029]")
 _STOP = re.compile(
     r"[.?!](?:[\"')\]’”]*(?:\s+|,)(?=[\"'(\[“‘]?[A-Z0-9*#+\[])|(?<=[a-z)]\.)(?=[A-Z][a-z])(?<=[a-z][a-z)]\.))"
 )
-_ABBREVIATION = re.compile(
-    r"(?:\b(?:dr|mr|mrs|ms|st|vs|no|approx|pt|dx|hx|e\.g|i\.e|etc|p\.o|b\.i\.d|t\.i\.d|q\.i\.d|q\.d|p\.r\.n|a\.m|p\.m"
-    r"|mg|ml|[a-z])|^\s*\(?\d{1,3})$",
+#: Words whose full stop (not in the match) ends no sentence, and a list item's number.
+ABBREVIATION = re.compile(
+    r"(?:\b(?:dr|mr|mrs|ms|st|vs|no|approx|appt|pt|pts|dx|hx|e\.g|i\.e|etc|fig|inc|jr|sr|q|p\.o|i\.v|i\.m|b\.i\.d|t\.i\.d"
+    r"|q\.i\.d|q\.d|q\.h\.s|p\.r\.n|a\.m|p\.m|mg|ml|cc|tab|cap|[a-z])|^\s*\(?\d{1,3})$",
     re.IGNORECASE,
 )
 # The mark of a list item: "- ", "* ", "1.", "(2)", "a)"; "-cough" and "+chills" are signs of what follows.
@@ -31,7 +36,8 @@ _ITEM = re.compile(
 _LABEL = re.compile(r"[ \t]*[A-Z][A-Za-z /&]{1,40}:")
 _OPEN_END = re.compile(r"\b(?:of|or|and|the|an?|with|to|for|in|on|at|by|from|no|nor|any|his|her|is|was|has|had)$")
 _UNIT = re.compile(r"(?:mg|mcg|g|ml|mm|cm|units?|tabs?|tablets?|capsules?|puffs?|days?|weeks?|months?|years?|hours?)\b")
-_WRAP_WIDTH = 50  # a line shorter than this was ended by its author, not by a line wrap
+WRAP_WIDTH = 50  # a line shorter than this was ended by its author, not by a line wrap
+_SYSTEMS = "review_of_systems"  # the kind of section in which a dash before a word says no
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +65,9 @@ class Item:
     number: int | None
 
 
+PartT = TypeVar("PartT", Item, Answer, Cell)
+
+
 @dataclass(frozen=True, slots=True)
 class Structure:
     """The structure of a text of `length` characters. `lines` and `sentences` hold where each starts, from 0 on."""
@@ -68,6 +77,8 @@ class Structure:
     sentences: list[int]
     sections: list[Section]
     items: list[Item]
+    answers: list[Answer]
+    cells: list[Cell]
 
     def line_at(self, offset: int) -> Span:
         """The line with the character at `offset`, with its end."""
@@ -87,10 +98,25 @@ class Structure:
         section = self.section_at(offset)
         return section.kind if section is not None else None
 
+    def is_heading(self, span: Span) -> bool:
+        """Whether `span` is nothing but a heading, which the guideline (rule 3) does not annotate.
+
+        The heading of an imaging section names the test itself ("CT scan: normal").
+        """
+        section = self.section_at(span.start)
+        return section is not None and span.end <= section.body.start and section.kind not in (None, "imaging")
+
     def item_at(self, offset: int) -> Item | None:
         """The list item with the character at `offset`."""
-        index = bisect_right(self.items, offset, key=_start) - 1
-        return self.items[index] if index >= 0 and offset < self.items[index].end else None
+        return _holding(self.items, offset)
+
+    def answer_at(self, offset: int) -> Answer | None:
+        """The label and its answer that the character at `offset` stands in."""
+        return _holding(self.answers, offset)
+
+    def cell_at(self, offset: int) -> Cell | None:
+        """The table's cell with the character at `offset`."""
+        return _holding(self.cells, offset)
 
     def _piece(self, starts: list[int], offset: int) -> Span:
         index = bisect_right(starts, offset)
@@ -150,12 +176,16 @@ def read_structure(text: str, headings: Headings) -> Structure:
         found.extend(here)
         reached, last, joined = stop, start, goes_on
     close(reached)
+    sections = _sections(found, len(text))
+    systems = [section.body for section in sections if section.kind == _SYSTEMS]
     return Structure(
         length=len(text),
         lines=lines,
         sentences=sorted({0, *breaks}),
-        sections=_sections(found, len(text)),
+        sections=sections,
         items=items,
+        answers=read_answers(text, [section.name for section in sections if section.kind is not None], systems),
+        cells=read_cells(text, lines),
     )
 
 
@@ -167,7 +197,7 @@ def _is_ended(text: str, start: int, end: int, following: int, *, joined: bool) 
     """
     if end == start or text[end - 1] in ".:;?!":
         return True
-    if end - start >= _WRAP_WIDTH:
+    if end - start >= WRAP_WIDTH:
         return False
     if not text[following].islower():
         return True
@@ -182,7 +212,7 @@ def _stops(text: str, start: int, end: int) -> list[int]:
         found.end()
         for found in _STOP.finditer(text, start, end)
         if not (
-            text[found.start()] == "." and _ABBREVIATION.search(text[max(start, found.start() - 12) : found.start()])
+            text[found.start()] == "." and ABBREVIATION.search(text[max(start, found.start() - 12) : found.start()])
         )
         and found.end() < end
     ]
@@ -196,5 +226,36 @@ def _sections(headings: list[Heading], length: int) -> list[Section]:
     ]
 
 
-def _start(part: Section | Item) -> int:
+def _start(part: Section | Item | Answer | Cell) -> int:
     return part.start
+
+
+def _holding(parts: Sequence[PartT], offset: int) -> PartT | None:
+    index = bisect_right(parts, offset, key=_start) - 1
+    return parts[index] if index >= 0 and offset < parts[index].end else None
+
+
+def placed(document: Document, structure: Structure) -> Document:
+    """`document` with each mention's section read off `structure`; before the first heading a mention keeps its own.
+
+    Mentions that are nothing but a heading are left out, and a mention that begins in a heading ("Meds - metformin")
+    begins behind it.
+    """
+    if not structure.sections:
+        return document
+    mentions = [_placed(mention, structure) for mention in document.mentions]
+    return replace(document, mentions=tuple(mention for mention in mentions if mention is not None))
+
+
+def _placed(mention: Mention, structure: Structure) -> Mention | None:
+    section = structure.section_at(mention.span.start)
+    if section is None:
+        return mention
+    if structure.is_heading(mention.span):
+        return None
+    span, body = mention.span, section.body.start
+    if section.kind not in (None, "imaging") and section.name.end < body and span.start < body < span.end:
+        span = Span(body, span.end)
+    if (span, section.kind) == (mention.span, mention.section):
+        return mention
+    return replace(mention, span=span, section=section.kind)

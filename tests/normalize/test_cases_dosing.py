@@ -59,11 +59,13 @@ def how_often(dosage) -> str:
     """Timing, need and duration as the tables write them."""
     parts, timing = [], dosage.timing
     if timing is not None:
-        if timing.frequency is not None:
-            times = f"{timing.frequency}" + (f"..{timing.frequency_max}" if timing.frequency_max else "")
+        if timing.frequency is not None or timing.frequency_max is not None:
+            times = f"{timing.frequency or ''}" + (f"..{timing.frequency_max}" if timing.frequency_max else "")
             period = f"{timing.period}" + (f"..{timing.period_max}" if timing.period_max else "")
             parts.append(f"{times} per {period} {timing.unit}")
-        for word, codes in (("at", timing.when), ("on", timing.days)):
+        if timing.offset is not None:
+            parts.append(f"{timing.offset} min")
+        for word, codes in (("at", timing.when), ("at", timing.times), ("on", timing.days)):
             if codes:
                 parts.append(f"{word} {', '.join(codes)}")
         if timing.count is not None:

@@ -8,6 +8,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from itertools import pairwise
 
+from kiwi_fhir.documents.structure import Structure
 from kiwi_fhir.normalize.result.kinds import Kind
 from kiwi_fhir.normalize.result.rows import Row, Rows
 from kiwi_fhir.normalize.text.numbers import DIGITS
@@ -31,11 +32,13 @@ _BROTHERS = 6  # tests of one list
 class Claims:
     """The rows of a note's tests. Tests are counted by their place among the tests, in text order."""
 
-    def __init__(self, text: str, tests: Sequence[Mention], kinds: Sequence[Kind], rows: Rows) -> None:
+    def __init__(
+        self, text: str, structure: Structure, tests: Sequence[Mention], kinds: Sequence[Kind], rows: Rows
+    ) -> None:
         """Read the rows of `tests`, mentions of a note `text`, of these kinds."""
-        self._text, self._tests, self._kinds, self._rows = text, tests, kinds, rows
+        self._text, self._structure = text, structure
+        self._tests, self._kinds, self._rows = tests, kinds, rows
         self._starts = [mention.span.start for mention in tests]
-        self.lines = [0, *(found.end() for found in re.finditer("\n", text))]
         self.holders: dict[Span, list[int]] = defaultdict(list)
         for place, mention in enumerate(tests):
             for held in mention.modifiers:
@@ -150,8 +153,7 @@ class Claims:
         self.rows[place].append(row)
 
     def _line_end(self, offset: int) -> int:
-        index = bisect_right(self.lines, offset - 1)
-        return self.lines[index] - 1 if index < len(self.lines) else len(self._text)
+        return self._structure.line_at(offset - 1).end
 
     def _limit(self, place: int) -> int:
         """Where what stands behind a test ends: at the next one, or with the line."""

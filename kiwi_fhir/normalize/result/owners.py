@@ -13,10 +13,10 @@ from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
+from kiwi_fhir.documents.structure import Structure
 from kiwi_fhir.normalize.result.claims import Claims, numbers_behind, touch
 from kiwi_fhir.normalize.result.kinds import Kind, Tests
 from kiwi_fhir.normalize.result.rows import Row, Rows
-from kiwi_fhir.normalize.text.sentences import Sentences
 from kiwi_fhir.types import Mention, Modifier, Span
 
 _DIGIT = re.compile(r"\d")
@@ -45,19 +45,19 @@ class Owners:
     rows: Rows
     tests: Tests
 
-    def settle(self, text: str, mentions: Sequence[Mention], cut: Sentences) -> Owned:
+    def settle(self, text: str, mentions: Sequence[Mention], structure: Structure) -> Owned:
         """The mentions of a note `text`, each test with its own results and normal ranges only."""
         if not any(mention.label == "test" for mention in mentions):
             return Owned(tuple(mentions))
-        mentions = [part for mention in mentions for part in self._parts(text, mention)]
+        mentions = [part for mention in mentions for part in self._parts(text, mention, structure)]
         tests = [mention for mention in mentions if mention.label == "test"]
         kinds = [self.tests.kind(" ".join(mention.span.of(text).split())) for mention in tests]
-        case = _Case(text, tests, kinds, cut, Claims(text, tests, kinds, self.rows))
+        case = _Case(text, tests, kinds, structure, Claims(text, structure, tests, kinds, self.rows))
         settled = iter(case.settled())
         found = tuple(next(settled) if mention.label == "test" else mention for mention in mentions)
         return Owned(found, case.rows, frozenset(case.unsure))
 
-    def _parts(self, text: str, mention: Mention) -> list[Mention]:
+    def _parts(self, text: str, mention: Mention, structure: Structure) -> list[Mention]:
         """A mention of two tests as two where two numbers follow: "BUN/creatinine 30/1.4"."""
         if mention.label != "test" or _HALVES.search(words := mention.span.of(text)) is None:
             return [mention]
@@ -69,8 +69,8 @@ class Owners:
         kinds = [self.tests.kind(span.of(text)) for span in spans]
         if any(kind.category != "laboratory" or kind.panel for kind in kinds):
             return [mention]
-        end = text.find("\n", mention.span.end)
-        numbers = numbers_behind(text, mention.span.end, len(text) if end < 0 else end, len(spans), self.rows)
+        end = structure.line_at(mention.span.start).end
+        numbers = numbers_behind(text, mention.span.end, end, len(spans), self.rows)
         return [mention] if numbers is None else [replace(mention, span=span) for span in spans]
 
 
@@ -78,9 +78,9 @@ class _Case:
     """The tests of one note, counted as its claims count them."""
 
     def __init__(
-        self, text: str, tests: Sequence[Mention], kinds: Sequence[Kind], cut: Sentences, claims: Claims
+        self, text: str, tests: Sequence[Mention], kinds: Sequence[Kind], structure: Structure, claims: Claims
     ) -> None:
-        self._text, self._tests, self._kinds, self._cut, self._claims = text, tests, kinds, cut, claims
+        self._text, self._tests, self._kinds, self._structure, self._claims = text, tests, kinds, structure, claims
         self._starts = [mention.span.start for mention in tests]
         self.rows: dict[Span, Row] = {}
         self.unsure: set[Span] = set()
@@ -179,13 +179,13 @@ class _Case:
 
     def _is_together(self, place: int, span: Span) -> bool:
         """Whether a result stands in the line, right under the name, or in the sentence of a test."""
-        mention, lines = self._tests[place].span, self._claims.lines
+        mention, lines = self._tests[place].span, self._structure.lines
         low, high = min(mention.end, span.end), max(mention.start, span.start)
         between = bisect_right(lines, high) - bisect_right(lines, low)
         if between <= 0 or (between == 1 and not self._text[low:high].strip(" \t\r\n:|=-")):
             return True
-        start, end = self._cut.around(mention.start)
-        return start <= span.start < end
+        sentence = self._structure.sentence_at(mention.start)
+        return sentence.start <= span.start < sentence.end
 
 
 def _fits(span: Span, row: Row) -> bool:

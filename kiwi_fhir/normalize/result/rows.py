@@ -42,15 +42,15 @@ _NORMAL = re.compile(
 )
 _FLAG = re.compile(
     r"(?:HH?|LL?|A|(?i:high|low|abnormal|critical))"
-    r"(?=\t|[ \t]*(?:\Z|[|,;)\n]|\.(?:\s|\Z)|\d+(?:\.\d+)?\s?[-–]|[<>(]|\S+/\S))"
+    r"(?=\t|[ \t]*(?:\Z|[|,;)\r\n]|\.(?:\s|\Z)|\d+(?:\.\d+)?\s?[-–]|[<>(]|\S+/\S))"
 )
 _WORD = re.compile(r"[A-Za-z]+")
 _UNITS = tuple(re.compile(rf"[^\s,;|]+(?: [^\s,;|]+){{{words}}}(?<![.*])") for words in (2, 1, 0))
 _FRACTION = re.compile(r"[A-Za-zµμ%]*[0-9²³]*/[A-Za-zµμ]+[0-9²³]*")
-_CLOSED = re.compile(r"[ \t]*(?:\Z|[,;|\n)]|\.(?=\s|\Z)|[x×]\s?\d\b|(?:on|RA|NC|room|via|with|and|at)\b)")
+_CLOSED = re.compile(r"[ \t]*(?:\Z|[,;|)\r\n]|\.(?=\s|\Z)|[x×]\s?\d\b|(?:on|RA|NC|room|via|with|and|at)\b)")
 # A word is a unit where the row ends with it or goes on: not in "12.9 In the evening", "4.5 mg tablets".
 _SURE_UNIT = re.compile(r"[/%°\[{]")
-_AFTER_UNIT = re.compile(r"\t|[ \t]*(?:\Z|[,;|\n()\[{<>*\d]|\.(?:\s|\Z)|(?:HH?|LL?)\b)")
+_AFTER_UNIT = re.compile(r"\t|[ \t]*(?:\Z|[,;|\r\n()\[{<>*\d]|\.(?:\s|\Z)|(?:HH?|LL?)\b)")
 _COMPOUND = re.compile(r"\s?(?:ft|feet|foot|lbs?|pounds?)\.?,?\s+(?:and )?\d", re.IGNORECASE)  # "5 ft. 8 in."
 _MORE = re.compile(rf"[ \t|]+{DIGITS}")
 
