@@ -5,7 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import Any
+
+import orjson
 
 from kiwi_fhir.fhir.ids import uuid_of
 from kiwi_fhir.fhir.r4.invariants import UCUM
@@ -152,6 +155,13 @@ def _reference(kind: str, name: str, system: str) -> Resource:
     if is_id(name):
         return {"reference": f"{kind}/{name}"}
     return {"type": kind, "identifier": {"system": f"{system}:{kind.lower()}", "value": name}}
+
+
+def as_digits(value: object) -> orjson.Fragment:
+    """A Decimal as JSON, with its digits: orjson's `default`. Raises TypeError for all else."""
+    if isinstance(value, Decimal):
+        return orjson.Fragment(format(value, "f"))
+    raise TypeError(type(value).__name__)
 
 
 def words(text: str) -> str:

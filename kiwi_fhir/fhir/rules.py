@@ -54,6 +54,8 @@ ELEMENTS: dict[MentionLabel, dict[ModifierLabel, str]] = {
 }
 _FIXED: frozenset[ModifierLabel] = frozenset({"negation", "uncertain", "condition", "subject"})
 _NONE = "none"
+#: Places by how much they count against others, the most first.
+_RANKS = ("assessments", "narratives", "lists")
 
 _SCHEMA: dict[str, Schema] = {
     "extensions": str,
@@ -119,6 +121,8 @@ _SCHEMA: dict[str, Schema] = {
         "otherwise": _PROCEDURE_STATUS,
     },
     "sections": {"ignored": ListOf(str)},
+    "merge": bool,
+    "conflicts": {**{rank: ListOf(str) for rank in _RANKS}, "passing": ListOf(str)},
 }
 
 #: Which field of a fact holds what a modifier that may be left out says.
@@ -144,7 +148,8 @@ _DOSAGE_FIELDS: dict[ModifierLabel, dict[str, Any]] = {
 class Rules:
     """fhir.toml, checked. The dicts are its tables; `ignored` is what `elements` leaves out.
 
-    `not_blood` is that of relationships.toml.
+    `not_blood` is that of relationships.toml. `places` are the kinds of section whose word counts, those that count
+    most first; `passing` begins the ICD-10-CM codes of what comes and goes.
     """
 
     extensions: str
@@ -162,6 +167,9 @@ class Rules:
     allergy: dict[str, str]
     ignored_sections: frozenset[str]
     not_blood: frozenset[str]
+    merge: bool
+    places: tuple[frozenset[str], ...]
+    passing: tuple[str, ...]
 
     def trim(self, fact: Fact) -> Fact:
         """`fact` without what the elements table leaves out."""
@@ -185,6 +193,7 @@ def load_rules(directory: Path | None) -> Rules:
         "condition.problem_list_sections": table["condition"]["problem_list_sections"],
         "drug.listed_sections": table["drug"]["listed_sections"],
         "sections.ignored": table["sections"]["ignored"],
+        **{f"conflicts.{rank}": table["conflicts"][rank] for rank in _RANKS},
     }
     check_sections("fhir", sections, directory)
     ignored = frozenset(
@@ -212,4 +221,7 @@ def load_rules(directory: Path | None) -> Rules:
         allergy=table["allergy"],
         ignored_sections=frozenset(table["sections"]["ignored"]),
         not_blood=frozenset(load_table("relationships", directory)["not_blood"]),
+        merge=table["merge"],
+        places=tuple(frozenset(table["conflicts"][rank]) for rank in _RANKS),
+        passing=tuple(table["conflicts"]["passing"]),
     )

@@ -23,7 +23,9 @@ from kiwi_fhir.normalize.result.kinds import load_tests
 from kiwi_fhir.normalize.result.quantity import load_units
 from kiwi_fhir.normalize.result.results import load_results
 from kiwi_fhir.normalize.terminology import Linker
+from kiwi_fhir.normalize.terminology.identity import name_of
 from kiwi_fhir.normalize.terminology.properties import load_properties
+from kiwi_fhir.normalize.terminology.rules import load_rules
 from kiwi_fhir.normalize.text.sentences import Sentences, lower, sentences
 from kiwi_fhir.normalize.text.words import Vocabulary, load_vocabulary, one_line
 from kiwi_fhir.types import Assertion, Coding, Document, Fact, Mention, Modifier, ModifierLabel, Moment, Span, Term
@@ -44,6 +46,7 @@ class Normalizer:
         `linker` gives the facts their codings; without one they have none.
         """
         self._linker = linker
+        self._rules = load_rules(tables_directory)
         self._properties = None if linker is None else load_properties(tables_directory)
         units = load_units(tables_directory)
         self._assertions = load_assertions(tables_directory)
@@ -84,7 +87,8 @@ class Normalizer:
             plan = self._plans.read(lowered, facts, index, cut) if fact.mention.label != "problem" else None
             if plan is not None:
                 facts[index] = replace(fact, plan=plan)
-        return self._allergies.resolve(text, lowered, cut, facts)
+        facts = self._allergies.resolve(text, lowered, cut, facts)
+        return [replace(fact, name=name_of(fact, self._rules)) for fact in facts]
 
     def _fitted(self, fact: Fact) -> Fact:
         """A test with the code that its results can have, or none, and with the code's category."""
