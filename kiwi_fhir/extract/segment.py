@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import re
 from bisect import bisect_left, bisect_right
+from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 
-from kiwi_fhir.tables import ListOf, MapOf, load_table, refuse
+from kiwi_fhir.documents.headings import load_headings
 
 # A word keeps its inner hyphens and apostrophes (`follow-up`, `patient's`) and its decimals (`1.25`); every other
 # mark stands alone. Of the 10,238 spans of the Kiwi study's MTSamples notes two have a border inside such a word.
@@ -114,7 +114,7 @@ def _is_wrapped(previous: str, line: str) -> bool:
     )
 
 
-def _header(line: str, headers: dict[str, str], *, at_line_start: bool) -> tuple[int, str | None] | None:
+def _header(line: str, headers: Mapping[str, str], *, at_line_start: bool) -> tuple[int, str | None] | None:
     """Where the header's name ends in `line`, and the kind of section; None where the line opens no section.
 
     A header that no table names ends a section only when it shouts: capitals, several words or a line of its own.
@@ -140,17 +140,6 @@ def _normal(header: str) -> str:
     return " ".join(re.sub(r"[^a-z0-9 ]", "", re.sub(r"\(.*?\)", "", header.lower())).split())
 
 
-@lru_cache(maxsize=8)
-def section_headers(tables: Path | None = None) -> dict[str, str]:
-    """Header (normalised) -> kind of section, from mappings/sections.toml.
-
-    Raises MappingError when the table is wrong or holds a header twice.
-    """
-    found: dict[str, str] = {}
-    for kind, section in load_table("sections", tables, MapOf({"headers": ListOf(str)})).items():
-        for header in section["headers"]:
-            name = _normal(header)
-            if name in found:
-                refuse("sections", f"{kind}.headers", f"'{name}' stands under '{found[name]}' too", tables)
-            found[name] = kind
-    return found
+def section_headers(tables: Path | None = None) -> Mapping[str, str]:
+    """Header (normalised) -> kind of section, from mappings/sections.toml. Raises MappingError for a wrong table."""
+    return load_headings(tables).kinds

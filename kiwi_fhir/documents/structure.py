@@ -1,0 +1,200 @@
+"""What stands where in a note: lines, headings and sections, list items, sentences. One linear pass that all rules ask.
+
+Invariant: all offsets are of the untouched text, spans of one kind stand in text order, inside the text, and do not
+overlap; sentences and lines cover it whole.
+"""
+
+from __future__ import annotations
+
+import re
+from bisect import bisect_right
+from dataclasses import dataclass
+
+from kiwi_fhir.documents.headings import Heading, Headings
+from kiwi_fhir.types import Span
+
+_LINE_END = re.compile(r"\r\n?|[\n\x0b\x0c\x1c-\x1e\x85\u2028\u2029]")
+# A mark that ends a sentence before a capital, a figure or a list mark, or between two words that were glued together.
+# MTSamples' line ends were lost in places: ".," before a capital stands for one.
+_STOP = re.compile(
+    r"[.?!](?:[\"')\]’”]*(?:\s+|,)(?=[\"'(\[“‘]?[A-Z0-9*#+\[])|(?<=[a-z)]\.)(?=[A-Z][a-z])(?<=[a-z][a-z)]\.))"
+)
+_ABBREVIATION = re.compile(
+    r"(?:\b(?:dr|mr|mrs|ms|st|vs|no|approx|pt|dx|hx|e\.g|i\.e|etc|p\.o|b\.i\.d|t\.i\.d|q\.i\.d|q\.d|p\.r\.n|a\.m|p\.m"
+    r"|mg|ml|[a-z])|^\s*\(?\d{1,3})$",
+    re.IGNORECASE,
+)
+# The mark of a list item: "- ", "* ", "1.", "(2)", "a)"; "-cough" and "+chills" are signs of what follows.
+_ITEM = re.compile(
+    r"[ \t]*(?P<mark>[*•·>#]+|[-–+](?!\d)|\(?(?P<number>\d{1,2})[.)](?!\d)|\(?[A-Za-z][.)](?=[ \t]))[ \t]*"
+)
+_LABEL = re.compile(r"[ \t]*[A-Z][A-Za-z /&]{1,40}:")
+_OPEN_END = re.compile(r"\b(?:of|or|and|the|an?|with|to|for|in|on|at|by|from|no|nor|any|his|her|is|was|has|had)$")
+_UNIT = re.compile(r"(?:mg|mcg|g|ml|mm|cm|units?|tabs?|tablets?|capsules?|puffs?|days?|weeks?|months?|years?|hours?)\b")
+_WRAP_WIDTH = 50  # a line shorter than this was ended by its author, not by a line wrap
+
+
+@dataclass(frozen=True, slots=True)
+class Section:
+    """A heading's section: `[start, end)` with the heading, `name` the heading's words, `body` what stands behind it.
+
+    `kind` is a key of sections.toml, or None for a heading of no known kind.
+    """
+
+    start: int
+    end: int
+    name: Span
+    body: Span
+    kind: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """An item of a list: `mark` ("-", "2."), its `number` where it has one, `body` the words behind the mark."""
+
+    start: int
+    end: int
+    mark: Span
+    body: Span
+    number: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Structure:
+    """The structure of a text of `length` characters. `lines` and `sentences` hold where each starts, from 0 on."""
+
+    length: int
+    lines: list[int]
+    sentences: list[int]
+    sections: list[Section]
+    items: list[Item]
+
+    def line_at(self, offset: int) -> Span:
+        """The line with the character at `offset`, with its end."""
+        return self._piece(self.lines, offset)
+
+    def sentence_at(self, offset: int) -> Span:
+        """The sentence, list item or heading with the character at `offset`, with the white space behind it."""
+        return self._piece(self.sentences, offset)
+
+    def section_at(self, offset: int) -> Section | None:
+        """The section with the character at `offset`; None before the first heading."""
+        index = bisect_right(self.sections, offset, key=_start) - 1
+        return self.sections[index] if index >= 0 else None
+
+    def kind_at(self, offset: int) -> str | None:
+        """The kind of that section."""
+        section = self.section_at(offset)
+        return section.kind if section is not None else None
+
+    def item_at(self, offset: int) -> Item | None:
+        """The list item with the character at `offset`."""
+        index = bisect_right(self.items, offset, key=_start) - 1
+        return self.items[index] if index >= 0 and offset < self.items[index].end else None
+
+    def _piece(self, starts: list[int], offset: int) -> Span:
+        index = bisect_right(starts, offset)
+        return Span(starts[max(0, index - 1)], starts[index] if index < len(starts) else self.length)
+
+
+def read_structure(text: str, headings: Headings) -> Structure:
+    """The structure of `text`; linear in its length."""
+    lines = [0, *(found.end() for found in _LINE_END.finditer(text))]
+    if len(lines) > 1 and lines[-1] == len(text):
+        lines.pop()
+    found: list[Heading] = []
+    breaks: list[int] = []  # where a sentence starts, within lines and at their starts
+    items: list[Item] = []
+    kind: str | None = None
+    marked: tuple[int, Span, int, int | None] | None = None  # an open item: start, mark, where its body starts, number
+    reached = 0  # where the words of the last line that is not blank end
+    last = 0  # ... and where it starts
+    joined = False  # ... and whether it goes on with the sentence before it
+
+    def close(end: int) -> None:
+        nonlocal marked
+        if marked is not None:
+            items.append(Item(marked[0], end, marked[1], Span(marked[2], max(end, marked[2])), marked[3]))
+        marked = None
+
+    for index, start in enumerate(lines):
+        end = lines[index + 1] if index + 1 < len(lines) else len(text)
+        stop = start + len(text[start:end].rstrip())
+        if stop == start:  # a blank line
+            close(reached)
+            reached = last = start
+            joined = False
+            continue
+        mark = _ITEM.match(text, start, stop)
+        goes_on = (
+            mark is None
+            and not _is_ended(text, last, reached, start, joined=joined)
+            and _LABEL.match(text, start, stop) is None
+        )
+        here = list(headings.of_line(text, start, stop, goes_on=goes_on, open_kind=kind))
+        if here:
+            kind = here[-1].kind
+            goes_on = goes_on and here[0].start > start
+        if mark is not None or not goes_on:
+            breaks.append(start)
+        if here and here[0].start == start:
+            close(reached)
+        elif mark is not None:
+            close(reached)
+            number = int(mark["number"]) if mark["number"] else None
+            marked = (start, Span(*mark.span("mark")), mark.end(), number)
+        elif marked is not None and not goes_on and not text[start].isspace():
+            close(reached)
+        breaks.extend(_stops(text, start, stop))
+        breaks.extend(heading.start for heading in here)
+        found.extend(here)
+        reached, last, joined = stop, start, goes_on
+    close(reached)
+    return Structure(
+        length=len(text),
+        lines=lines,
+        sentences=sorted({0, *breaks}),
+        sections=_sections(found, len(text)),
+        items=items,
+    )
+
+
+def _is_ended(text: str, start: int, end: int, following: int, *, joined: bool) -> bool:
+    """Whether the line `[start, end)` was ended by its author, and not by a line wrap before `following`.
+
+    A short line is wrapped where its last word can end nothing ("shortness of"), or before a unit; `joined` says that
+    it goes on with the line before it.
+    """
+    if end == start or text[end - 1] in ".:;?!":
+        return True
+    if end - start >= _WRAP_WIDTH:
+        return False
+    if not text[following].islower():
+        return True
+    if joined or text[end - 1] == "," or _OPEN_END.search(text, max(start, end - 10), end):
+        return False
+    return not (text[end - 1].isdigit() and _UNIT.match(text, following))
+
+
+def _stops(text: str, start: int, end: int) -> list[int]:
+    """Where sentences start inside the line `[start, end)`."""
+    return [
+        found.end()
+        for found in _STOP.finditer(text, start, end)
+        if not (
+            text[found.start()] == "." and _ABBREVIATION.search(text[max(start, found.start() - 12) : found.start()])
+        )
+        and found.end() < end
+    ]
+
+
+def _sections(headings: list[Heading], length: int) -> list[Section]:
+    ends = [*(heading.start for heading in headings[1:]), length][: len(headings)]
+    return [
+        Section(found.start, end, found.name, Span(found.end, max(end, found.end)), found.kind)
+        for found, end in zip(headings, ends, strict=True)
+    ]
+
+
+def _start(part: Section | Item) -> int:
+    return part.start

@@ -1,0 +1,214 @@
+"""Headings, sections, sentences and list items of a note, with offsets into its untouched text."""
+
+import pickle
+import time
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from kiwi_fhir.documents.headings import load_headings
+from kiwi_fhir.documents.structure import read_structure
+from kiwi_fhir.errors import MappingError
+
+
+def read(text):
+    return read_structure(text, load_headings())
+
+
+def sections(text):
+    """`(heading, kind, first words)` of each section."""
+    return [(s.name.of(text), s.kind, " ".join(s.body.of(text).split())) for s in read(text).sections]
+
+
+def sentences(text):
+    found = read(text)
+    return [found.sentence_at(start).of(text).strip() for start in found.sentences]
+
+
+def items(text):
+    return [(item.mark.of(text), item.number, item.body.of(text)) for item in read(text).items]
+
+
+def test_headings_glued_to_the_sentence_before():
+    assert sections("Looks fine.ALLERGIES: Latex.MEDICATIONS: Losartan 50 mg daily.") == [
+        ("ALLERGIES", "allergies", "Latex."),
+        ("MEDICATIONS", "current_medications", "Losartan 50 mg daily."),
+    ]
+
+
+@pytest.mark.parametrize("mark", [":", " -", " –", "-", " :"])
+def test_headings_of_one_line(mark):
+    text = f"PMH{mark} gout, COPD; FHx{mark} lupus (aunt); Allergies{mark} iodine; Meds{mark} colchicine 0.6 mg daily\n"
+    assert sections(text) == [
+        ("PMH", "past_history", "gout, COPD;"),
+        ("FHx", "family_history", "lupus (aunt);"),
+        ("Allergies", "allergies", "iodine;"),
+        ("Meds", "current_medications", "colchicine 0.6 mg daily"),
+    ]
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        "## Plan\n",
+        "**Plan**\n",
+        "**Plan:**\n",
+        "**Plan**:\n",
+        "Plan\n",
+        "PLAN:\n",
+        "3. Plan:\n",
+        "=== Plan ===\n",
+        "[PLAN]\n",
+    ],
+)
+def test_headings_of_markdown_and_lists(written):
+    assert [kind for _, kind, _ in sections(f"{written}- rest\n")] == ["plan"]
+
+
+@pytest.mark.parametrize(
+    ("written", "kind"),
+    [
+        ("DISCHARGE MEDICATIONS ON TRANSFER:", "discharge_medications"),
+        ("Current Outpatient Medications:", "home_medications"),
+        ("Medications at time of discharge:", "current_medications"),
+        ("ALLERGIES TO MEDICATIONS AND FOODS:", "allergies"),
+        ("PAST MEDICAL HISTORY AND SURGERIES:", "past_history"),
+        ("Assessment & Plan:", "assessment"),
+        ("A/P:", "assessment"),
+        ("CHEST PAIN:", None),
+    ],
+)
+def test_a_heading_that_contains_a_known_one(written, kind):
+    assert [found for _, found, _ in sections(f"{written}\n1. something\n")] == [kind]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "He wrote allergies: none in the form.",
+        "BP 120/80. P: 72. T: 98.6.",
+        "We met at 08:30 and spoke about all that had been left open in the\nplan\nof last week.",
+        "Chest pain: none.",
+    ],
+)
+def test_what_is_no_heading(text):
+    assert sections(text) == []
+
+
+def test_empty_sections_swallow_nothing():
+    text = "PAST MEDICAL HISTORY:\nFAMILY HISTORY:\nALLERGIES: MEDICATIONS:\nDigoxin\n"
+    assert sections(text) == [
+        ("PAST MEDICAL HISTORY", "past_history", ""),
+        ("FAMILY HISTORY", "family_history", ""),
+        ("ALLERGIES", "allergies", ""),
+        ("MEDICATIONS", "current_medications", "Digoxin"),
+    ]
+
+
+def test_parts_of_the_body_divide_a_review_of_systems_and_else_are_an_examination():
+    text = "ROS: GENERAL: no fever. HEENT: no pain.\nVITALS: P 72\nHEENT: clear.\n"
+    assert [kind for _, kind, _ in sections(text)] == [*["review_of_systems"] * 3, "vitals", "physical_exam"]
+
+
+def test_the_text_before_the_first_heading_has_no_section():
+    found = read("Seen today.\nPLAN: rest")
+    assert found.section_at(0) is None
+    assert found.kind_at(13) == "plan"
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("Dr. Lee came. He left.", ["Dr. Lee came.", "He left."]),
+        ("Feels well.Denies cough.", ["Feels well.", "Denies cough."]),
+        ("PLAN: rest.\nNo fever", ["PLAN: rest.", "No fever"]),
+        (
+            "Denies pain, shortness of\nbreath or\ncough. Takes 25\nmg daily.",
+            ["Denies pain, shortness of\nbreath or\ncough.", "Takes 25\nmg daily."],
+        ),
+        ("cough\nfever\nchills", ["cough", "fever", "chills"]),
+        ("- cough\n- fever", ["- cough", "- fever"]),
+        ("Temp 98.6. BP 120/80", ["Temp 98.6.", "BP 120/80"]),
+    ],
+)
+def test_sentences(text, expected):
+    assert sentences(text) == expected
+
+
+def test_items():
+    assert items(
+        "1.No effusion\n2) Small cyst\n   of the liver\n\nHe is well.\n- cough\n+chills\na. x\n-5 degrees\n"
+    ) == [
+        ("1.", 1, "No effusion"),
+        ("2)", 2, "Small cyst\n   of the liver"),
+        ("-", None, "cough"),
+        ("+", None, "chills"),
+        ("a.", None, "x"),
+    ]
+
+
+def test_an_item_ends_where_the_text_goes_on_without_indent():
+    text = "- cough\nHe left."
+    found = read(text)
+    assert found.item_at(3).body.of(text) == "cough"
+    assert found.item_at(text.index("He")) is None
+
+
+@given(st.text(alphabet="Ab. :\n-1é;*#\tPLAN\r()[]x+,?|") | st.text())
+def test_spans_lie_in_order_inside_the_text(text):
+    found = read(text)
+    for starts in (found.lines, found.sentences):
+        assert starts[0] == 0
+        assert starts == sorted(set(starts))
+        assert all(start < max(1, len(text)) for start in starts)
+    for parts in (found.sections, found.items):
+        end = 0
+        for part in parts:
+            assert end <= part.start <= part.body.start <= part.body.end <= part.end <= len(text)
+            end = part.end
+    for section in found.sections:
+        assert section.start <= section.name.start < section.name.end <= section.body.start
+    for offset in range(len(text)):
+        for span in (found.line_at(offset), found.sentence_at(offset)):
+            assert span.start <= offset < span.end
+
+
+def test_it_can_be_pickled():
+    found = read("PLAN: rest.\n- cough\n")
+    assert pickle.loads(pickle.dumps(found)) == found
+
+
+@pytest.mark.parametrize(
+    "piece",
+    [
+        "word ",
+        "a: ",
+        "ALLERGIES: ",
+        "x. Y",
+        "- ",
+        " - x",
+        "#",
+        "1. ",
+        "\n",
+        "\t",
+        "(",
+        "a\n",
+        "; Meds: ",
+        "A",
+        " ",
+        "no,\n",
+        "| x ",
+        "**",
+    ],
+)
+def test_nothing_is_quadratic(piece):
+    begun = time.perf_counter()
+    read(piece * (100_000 // len(piece)))
+    assert time.perf_counter() - begun < 1
+
+
+def test_a_wrong_table_is_named(tmp_path):
+    (tmp_path / "sections.toml").write_text("[plan]\nheaders = ['plan']\npart_of = ['nothing']\n")
+    with pytest.raises(MappingError, match=r"sections\.toml.*nothing"):
+        load_headings(tmp_path)
