@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import orjson
 
-from kiwi_fhir.fhir.elements import DERIVATION, Resource, as_digits
+from kiwi_fhir.fhir.elements import DERIVATION, Resource, as_digits, gather
 from kiwi_fhir.fhir.r4.invariants import codes_of
 from kiwi_fhir.types import Fact
 
@@ -60,24 +60,6 @@ def merge(stated: Sequence[Stated], extensions: str) -> list[Stated]:
             if others:
                 found[first] = _one([stated[first], *map(found.pop, others)], extensions)
     return list(found.values())
-
-
-def gather(evidence: Sequence[Sequence[Resource]], extensions: str) -> list[Resource]:
-    """The evidence of several places as one: all places, how sure the surest is, then the rest, each once.
-
-    That a rule found it is only said where a rule found all of it.
-    """
-    places: list[Resource] = []
-    scores: list[Resource] = []
-    methods: list[Resource] = []
-    rest: list[Resource] = []
-    kinds = {DERIVATION: places, f"{extensions}confidence": scores, f"{extensions}method": methods}
-    for item in (item for part in evidence for item in part):
-        kind = kinds.get(item["url"], rest)
-        if kind is methods or item not in kind:
-            kind.append(item)
-    surest = [max(scores, key=lambda item: float(item["valueDecimal"]))] if scores else []
-    return [*places, *(methods[:1] if len(methods) == len(evidence) else surest), *rest]
 
 
 def _same(stated: Sequence[Stated], indices: Sequence[int]) -> list[list[int]]:
