@@ -135,7 +135,8 @@ def when(moment) -> str:
         return amount(moment.age).split(" ")[0] + f" {getattr(moment.age, 'high', moment.age).code}"
     if moment.kind in ("past", "present"):
         return moment.kind
-    parts = [moment.date, f"({moment.resolved})" if moment.resolved else None, "later" if moment.future else None]
+    date = moment.date if moment.until is None else f"{moment.date}..{moment.until}"
+    parts = [date, f"({moment.resolved})" if moment.resolved else None, "later" if moment.future else None]
     return " ".join(part for part in parts if part)
 
 

@@ -131,6 +131,13 @@ def test_every_code_of_the_unit_table_is_ucum():
     assert len(codes) >= 120
 
 
+@pytest.mark.parametrize("code", [code for code in load_table("units", None)["measures"] if len(code) > 1])
+def test_every_code_of_the_unit_table_is_read_as_it_stands(code):
+    found = read(f"12 {code}").value
+    assert isinstance(found, Quantity)
+    assert (found.value, found.unit, found.code) == (12, code, code)
+
+
 def test_a_unit_under_two_codes_is_refused(tmp_path):
     (tmp_path / "overrides.toml").write_text('[units.measures]\n"mg" = { add = ["gm"] }\n')
     with pytest.raises(MappingError, match=r"line 2: key 'units\.measures\.mg.*': 'gm' stands under '(g|mg)' too"):

@@ -42,8 +42,11 @@ _DIGIT = re.compile(r"\d")
 _CUT_BEFORE = re.compile(r"\d[.,:]?\Z")
 _CUT_BEHIND = re.compile(r"[.,:]?\d")
 _CUT = re.compile(r"[.,:/]?\d[\d.,]*(?:[A-Za-z%/][\w/^%²]*|s?/\d+s?)?")
+_POWER = r"10(?:[\^*]{1,2}\d{1,2}|[eExX]\+?\d{1,2}|\(\d{1,2}\)|[⁰¹²³⁴-⁹]+)"
 _REST = re.compile(
-    r"[A-Za-z/%°º][\w/^%²°]*|\s(?:(?:[x×]\s?)?10(?:[\^*eE]\d{1,2}|[⁰¹²³⁴-⁹]+)/\w+|[A-Za-zµμ]*[/%°º][\w^²/.%]*)"
+    rf"[A-Za-z/%°º](?:[\w/^%²°]|\[\w+\]|\{{[\w.]+\}})*"
+    rf"|\s(?:mm ?\[?Hg\]?|cm ?\[?H2O\]?|bpm)(?!\w)|\s?(?:[x×*]\s?)?{_POWER}/\w+"
+    rf"|\s[A-Za-zµμ]*[/%°º](?:[\w^²/.%]|\[\w+\]|\{{[\w.]+\}})*"
 )
 _FLAG_BEHIND = re.compile(
     r"\s?(?P<star>\*)|\s?[(\[]\s?(?P<words>[A-Za-z ]{1,20}?)\s?[)\]]"
