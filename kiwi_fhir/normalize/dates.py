@@ -11,13 +11,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import date, timedelta
 from decimal import Decimal
-from pathlib import Path
 
 from kiwi_fhir.normalize.ages import About, age_of
 from kiwi_fhir.normalize.text.numbers import NUMBER, read_number
 from kiwi_fhir.normalize.text.words import Phrases, plain
 from kiwi_fhir.normalize.written_dates import read_date, read_period, read_without_year
-from kiwi_fhir.tables import ListOf, MapOf, Schema, load_table
+from kiwi_fhir.tables import ListOf, MapOf, Mappings, Schema
 from kiwi_fhir.types import Modifier, Moment
 
 _SCHEMA: dict[str, Schema] = {
@@ -145,9 +144,9 @@ class Dates:
         return None
 
 
-def load_dates(directory: Path | None) -> Dates:
+def load_dates(mappings: Mappings) -> Dates:
     """temporal.toml. Raises MappingError."""
-    table = load_table("temporal", directory, _SCHEMA)
+    table = mappings.table("temporal", _SCHEMA)
     fillers = table["fillers"]
     cues = "|".join(re.escape(cue) for cue in table["before"])
     deaths = "|".join(re.escape(word) for word in table["death"]) or r"(?!)"

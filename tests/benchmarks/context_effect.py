@@ -22,11 +22,14 @@ from dataclasses import replace
 from pathlib import Path
 
 from kiwi_fhir.documents.brat import read_folder
+from kiwi_fhir.documents.headings import load_headings
+from kiwi_fhir.documents.structure import read_structure
 from kiwi_fhir.extract import load
 from kiwi_fhir.extract.segment import segment
 from kiwi_fhir.normalize import Normalizer
 from kiwi_fhir.normalize.context.context import Context, load_context
-from kiwi_fhir.normalize.text.sentences import lower, sentences
+from kiwi_fhir.normalize.text.words import lower
+from kiwi_fhir.tables import Mappings
 from kiwi_fhir.types import Document, Mention, Modifier
 
 KINDS = ("negation", "uncertain", "condition", "subject", "temporal")
@@ -34,9 +37,9 @@ ASSERTIONS = ("present", "absent", "possible", "conditional", "hypothetical", "a
 
 
 def with_sections(document: Document) -> Document:
-    """Gold notes have no sections: those that the segmenter finds."""
-    cut = segment(document.note.text)
-    mentions = (replace(mention, section=cut.section_at(mention.span.start)) for mention in document.mentions)
+    """Gold notes have no sections: those of their structure."""
+    structure = segment(document.note.text).structure
+    mentions = (replace(mention, section=structure.kind_at(mention.span.start)) for mention in document.mentions)
     return replace(document, mentions=tuple(mentions))
 
 
@@ -52,7 +55,7 @@ def stripped(document: Document) -> Document:
 def completed(context: Context, document: Document) -> Document:
     """The document with what the rules add."""
     text = document.note.text
-    return context.complete(document, lower(text), sentences(text))
+    return context.complete(document, lower(text), read_structure(text, load_headings(Mappings.read())))
 
 
 def alone(context: Context, documents: Sequence[Document]) -> dict[str, Counter[str]]:
@@ -106,7 +109,7 @@ PLAIN = without_rules(Normalizer())
 
 def show(mappings: Path | None, found: Sequence[Document]) -> None:
     """Each mention whose assertion the rules changed, with the words around it."""
-    before, after = without_rules(Normalizer(mappings)), Normalizer(mappings)
+    before, after = without_rules(Normalizer(Mappings.read(mappings))), Normalizer(Mappings.read(mappings))
     for document in found:
         text = document.note.text
         old = {fact.mention.span: fact.assertion for fact in before.facts(document)}
@@ -139,7 +142,7 @@ def main() -> None:
     gold = [with_sections(document) for document in read_folder(arguments.gold, only=frozenset(names))]
     print(f"{len(gold)} notes, {sum(len(document.mentions) for document in gold)} gold mentions")
 
-    context = load_context(arguments.mappings)
+    context = load_context(Mappings.read(arguments.mappings))
     started = time.process_time()
     for document in gold:
         completed(context, document)
@@ -155,8 +158,8 @@ def main() -> None:
     if arguments.model == "none":
         return
     found = load(arguments.model).predict([document.note for document in gold])
-    tables = [assertions(without_rules(Normalizer(arguments.mappings)), gold, found)]
-    tables.append(assertions(Normalizer(arguments.mappings), gold, found))
+    tables = [assertions(without_rules(Normalizer(Mappings.read(arguments.mappings))), gold, found)]
+    tables.append(assertions(Normalizer(Mappings.read(arguments.mappings)), gold, found))
     print("\nAssertions of found problems (precision, recall, F1), without -> with rules:")
     for value in ASSERTIONS:
         parts = []

@@ -9,6 +9,7 @@ from kiwi_fhir.errors import MappingError
 from kiwi_fhir.fhir import BundleWriter, check_bundle
 from kiwi_fhir.fhir.rules import load_rules
 from kiwi_fhir.normalize import Normalizer, load_linker
+from kiwi_fhir.tables import Mappings
 
 PROBLEM, DRUG = "problem", "drug"
 CONTRADICTS = "urn:kiwi-fhir:extension:contradicts"
@@ -177,7 +178,7 @@ def test_the_ranks_are_a_table(settled, writer_with, tmp_path):
     own = tmp_path / "own.toml"
     own.write_text('[fhir.conflicts]\nlists = ["problem_list", "attic"]\n')
     with pytest.raises(MappingError, match="'attic' is no kind of section"):
-        load_rules(own)
+        load_rules(Mappings.read(own))
 
 
 def test_a_resource_that_can_not_be_written_is_not_pointed_at(coded, writer):

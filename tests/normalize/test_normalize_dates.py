@@ -6,9 +6,10 @@ from datetime import date
 import pytest
 
 from kiwi_fhir.normalize.dates import day_of, load_dates
+from kiwi_fhir.tables import Mappings
 from kiwi_fhir.types import Modifier, Span
 
-DATES = load_dates(None)
+DATES = load_dates(Mappings.read())
 MODIFIER = Modifier("temporal", Span(0, 1))
 NOTE_DAY = date(2011, 3, 5)
 
@@ -128,11 +129,9 @@ def test_history_presence_and_denial():
 
 
 def test_day_first_is_a_choice(tmp_path):
-    from kiwi_fhir.tables import table_path
-
-    table = table_path("temporal").read_text()
+    table = Mappings.read().path("temporal").read_text(encoding="utf-8")
     (tmp_path / "temporal.toml").write_text(re.sub("day_first = false", "day_first = true", table))
-    assert load_dates(tmp_path).read(MODIFIER, "03/04/2006", NOTE_DAY).date == "2006-04-03"
+    assert load_dates(Mappings.read(tmp_path)).read(MODIFIER, "03/04/2006", NOTE_DAY).date == "2006-04-03"
     assert read("03/04/2006").date == "2006-03-04"
 
 

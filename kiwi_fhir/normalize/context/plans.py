@@ -5,12 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Literal
 
-from kiwi_fhir.normalize.text.sentences import Sentences
+from kiwi_fhir.documents.structure import Structure
 from kiwi_fhir.normalize.text.trie import any_of
-from kiwi_fhir.tables import ListOf, Schema, load_table
+from kiwi_fhir.tables import ListOf, Mappings, Schema
 from kiwi_fhir.types import Fact, Mention
 
 _WORDS: dict[str, Schema] = {"orders": ListOf(str), "before": ListOf(str), "after": ListOf(str)}
@@ -73,7 +72,7 @@ class Plans:
     unless: re.Pattern[str]
     negated: re.Pattern[str]
 
-    def read(self, text: str, facts: Sequence[Fact], index: int, cut: Sentences) -> Plan | None:
+    def read(self, text: str, facts: Sequence[Fact], index: int, structure: Structure) -> Plan | None:
         """What the words beside a fact's mention say; `text` is in lower case.
 
         A test with a result was made. Under a plan a test without one is to come, unless words say that it was made.
@@ -84,7 +83,8 @@ class Plans:
         over = any(_is_over(moment.date, fact) for moment in fact.moments)
         if rule is None or fact.values or fact.negated or (over and mention.label != "drug"):
             return None
-        begin, end = cut.around(mention.span.start)
+        sentence = structure.sentence_at(mention.span.start)
+        begin, end = sentence.start, sentence.end
         start = max(begin, mention.span.start - _SENTENCE)
         if mention.label == "test" and self.done.match(text, mention.span.end, end):
             return None
@@ -124,9 +124,9 @@ class Plans:
         return said and not self.unless.search(text, start, at) and not self.negated.search(text, start, at)
 
 
-def load_plans(directory: Path | None) -> Plans:
+def load_plans(mappings: Mappings) -> Plans:
     """The [plan] table of assertion.toml, which load_assertions has checked."""
-    assertion = load_table("assertion", directory)
+    assertion = mappings.table("assertion")
     table: dict[str, Any] = assertion["plan"]
     lead = rf"(?:[.;:,\n•*-]\s*|\d[.)]\s*|{any_of(table['lead'])}\s+(?:\w+ly\s+)?)"
     between = rf"(?:{any_of(table['between'])}\s+)*"

@@ -6,10 +6,9 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
-from pathlib import Path
 
 from kiwi_fhir.normalize.text.numbers import DIGITS, NUMBER, read_number
-from kiwi_fhir.tables import ListOf, MapOf, Schema, load_table, refuse
+from kiwi_fhir.tables import ListOf, MapOf, Mappings, Schema
 from kiwi_fhir.types import Interval, Quantity, Ratio
 
 _SIGNED = rf"-?{DIGITS}"
@@ -195,20 +194,20 @@ class Units:
         return unit, None if code.startswith("U/") else code  # units are not UCUM's U, which is of enzymes
 
 
-def load_units(directory: Path | None) -> Units:
+def load_units(mappings: Mappings) -> Units:
     """units.toml. Raises MappingError, also for a time that FHIR's units-of-time does not have."""
-    table = load_table("units", directory, _SCHEMA)
+    table = mappings.table("units", _SCHEMA)
     for part, allowed in (("times", _TIMES), ("comparators", _COMPARATORS), ("limits", _COMPARATORS)):
         for key in table.get(part, {}):
             if key not in allowed:
-                refuse("units", f"{part}.{key}", f"is unknown; known are {', '.join(allowed)}", directory)
+                mappings.refuse("units", f"{part}.{key}", f"is unknown; known are {', '.join(allowed)}")
     for part in ("measures", "times", "doses"):
         seen: dict[str, str] = {}
         for code, words in table[part].items():
             for word in words:
                 if seen.setdefault(word, code) != code:
                     problem = f"'{word}' stands under '{seen[word]}' too; keep one of them"
-                    refuse("units", (part, code), problem, directory, (part, seen[word]))
+                    mappings.refuse("units", (part, code), problem, (part, seen[word]))
     flat = {
         part: {word: code for code, words in table.get(part, {}).items() for word in words}
         for part in ("measures", "times", "doses", "comparators", "limits")
