@@ -55,7 +55,7 @@ _WORDS: dict[str, str] = {
 }
 
 
-def check_mappings(choice: Path | None) -> None:
+def check_mappings(choice: str | Path | None) -> None:
     """Load every mapping file as a run does, and say how many are right. Raises MappingError for the first fault."""
     mappings = Mappings.read(choice)
     mappings.check()
@@ -69,7 +69,7 @@ def check_mappings(choice: Path | None) -> None:
     sys.stderr.write(f"kiwi-fhir: {len(mappings.names)} tables right.\n")
 
 
-def show_mappings(mention: str | None, choice: Path | None) -> None:
+def show_mappings(mention: str | None, choice: str | Path | None) -> None:
     """Print what each modifier of `mention` (all without one) sets, the choices in effect, and what `choice` changes.
 
     Raises UsageError for an unknown mention, MappingError for mapping files that are wrong.

@@ -45,7 +45,7 @@ class Written(NamedTuple):
 class BundleWriter:
     """Writes the bundle of a document. Picklable, without state: the same facts give the same bundle."""
 
-    def __init__(self, model: ModelInfo, *, recorded: str, mappings: Mappings | None = None) -> None:
+    def __init__(self, info: ModelInfo, *, recorded: str, mappings: Mappings | None = None) -> None:
         """Load and check fhir.toml.
 
         `recorded` is the instant of every Provenance (`2026-01-31T00:00:00Z`); there is no clock here, so that a rerun
@@ -54,7 +54,7 @@ class BundleWriter:
         if not is_instant(recorded):
             raise UsageError(f"'{recorded}' is no instant: write it as 2026-01-31T00:00:00Z.")
         self._rules = load_rules(mappings or Mappings.read())
-        self._model = model
+        self._info = info
         self._recorded = recorded
 
     def bundle(self, document: Document, facts: Sequence[Fact]) -> tuple[dict[str, Any], list[Failure]]:
@@ -69,7 +69,7 @@ class BundleWriter:
         without any resource gives a Bundle without entries. The resources share objects (meta, subject): read them,
         or copy before a change.
         """
-        sheet = sheet_of(document.note, self._rules, tag=self._model.tag, scores=self._model.scores)
+        sheet = sheet_of(document.note, self._rules, tag=self._info.tag, scores=self._info.scores)
         failures: list[Failure] = []
         known: dict[int, Any] = {}
         every = self._stated(sheet, [self._rules.trim(fact) for fact in facts])
@@ -92,7 +92,7 @@ class BundleWriter:
             "type": "transaction",
         }
         if written:
-            source = provenance(sheet, self._model, self._recorded, written)
+            source = provenance(sheet, self._info, self._recorded, written)
             findings = check_resource(source, known)
             if findings:
                 failures.append(_failure(document.note, findings))
