@@ -129,8 +129,36 @@ class Note:
 
 
 @dataclass(frozen=True, slots=True)
+class ModelId:
+    """Which model found something: its name, its version, and a hexadecimal hash of all that decides what it finds.
+
+    `digest` is empty where there is none. As text it is `NAME-VERSION-HASH`; a hyphen of the version is `%2D` there, so
+    that `parse` gets the three back.
+    """
+
+    name: str
+    version: str
+    digest: str = ""
+
+    def __str__(self) -> str:
+        version = self.version.replace("%", "%25").replace("-", "%2D")
+        return f"{self.name}-{version}-{self.digest}"
+
+    @classmethod
+    def parse(cls, text: str) -> ModelId:
+        """The model whose text this is. Raises ValueError for another text."""
+        name, version, digest = text.rsplit("-", 2)
+        return cls(name, version.replace("%2D", "-").replace("%25", "%"), digest)
+
+    @property
+    def release(self) -> str:
+        """`VERSION-HASH`: what tells two models of one name apart."""
+        return f"{self.version}-{self.digest}" if self.digest else self.version
+
+
+@dataclass(frozen=True, slots=True)
 class Document:
-    """A note with the mentions found in it (in text order) and the model that found them.
+    """A note with the mentions found in it (in text order) and the model that found them, None where people did.
 
     `unlinked` holds the modifiers that qualify no mention: kept for review and for scores, never mapped. `failures`
     says which parts of the note the model gave no usable answer for; one that is not `kept` says that it is all of it.
@@ -139,7 +167,7 @@ class Document:
 
     note: Note
     mentions: tuple[Mention, ...]
-    model: str
+    model: ModelId | None = None
     unlinked: tuple[Modifier, ...] = ()
     failures: tuple[Failure, ...] = ()
     left_out: int = 0
@@ -176,14 +204,18 @@ class NoteRows:
 class Result:
     """What a note became: its document, its bundle as one line of JSON, and the resources in it by type.
 
-    `not_mapped` counts the mentions that become no resource on purpose, by reason (`hypothetical`). `rows` is for an
-    OMOP database where one is written to, a failure where it has no place for the note.
+    `not_mapped` counts the mentions that become no resource on purpose, by reason (`hypothetical`); `merged` the
+    resources that say what another one says and went into it, by type; `conflicts` what the note says and takes back
+    (`decided`, `open`). `rows` is for an OMOP database where one is written to, a failure where it has no place for
+    the note.
     """
 
     document: Document
     bundle: bytes
     resources: Mapping[str, int]
     not_mapped: Mapping[str, int] = field(default_factory=dict)
+    merged: Mapping[str, int] = field(default_factory=dict)
+    conflicts: Mapping[str, int] = field(default_factory=dict)
     rows: NoteRows | Failure | None = None
 
 
@@ -354,10 +386,12 @@ class Dosage:
 class Fact:
     """A mention made ready for a standard: what is said of whom, with codes and parsed values.
 
-    `text` is the mention's words. `assertion` is the strongest of what applies, `negated` and `doubt` keep what it
-    hides. `past` is stated history. `interruption` is of a drug or treatment that was going on. `category` is that of
-    a test: `laboratory` or `vital-signs`. `negative_finding` is a test whose negation is its result ("no Kernig
-    sign"), not that it was left out. Fields of modifiers that the mention's label does not allow stay empty.
+    `text` is the mention's words. `name` is the same for two mentions of one thing: the codes with what the words say
+    beside them, else the words as they are compared. `assertion` is the strongest of what applies, `negated` and
+    `doubt` keep what it hides. `past` is stated history. `interruption` is of a drug or treatment that was going on.
+    `category` is that of a test: `laboratory` or `vital-signs`. `negative_finding` is a test whose negation is its
+    result ("no Kernig sign"), not that it was left out. Fields of modifiers that the mention's label does not allow
+    stay empty.
 
     `plan` is of a drug, test or treatment: it (or its result) is to come, or (a drug) goes on or was given. `allergy`
     says what a mention is in a statement about allergies: the substance (`reactions` are the facts of what it did;
@@ -367,6 +401,7 @@ class Fact:
 
     mention: Mention
     text: str
+    name: str = ""
     assertion: Assertion = "present"
     codings: tuple[Coding, ...] = ()
     negated: bool = False

@@ -26,7 +26,9 @@ from kiwi_fhir.normalize.result.owners import Owned
 from kiwi_fhir.normalize.result.quantity import load_units
 from kiwi_fhir.normalize.result.results import load_results
 from kiwi_fhir.normalize.terminology import Linker
+from kiwi_fhir.normalize.terminology.identity import name_of
 from kiwi_fhir.normalize.terminology.properties import load_properties
+from kiwi_fhir.normalize.terminology.rules import load_rules
 from kiwi_fhir.normalize.text.words import Vocabulary, load_vocabulary, lower, one_line
 from kiwi_fhir.tables import Mappings
 from kiwi_fhir.types import Assertion, Coding, Document, Fact, Mention, Modifier, ModifierLabel, Moment, Span, Term
@@ -48,6 +50,7 @@ class Normalizer:
         """
         self._linker = linker
         mappings = mappings or Mappings.read()
+        self._rules = load_rules(mappings)
         self._properties = None if linker is None else load_properties(mappings)
         units = load_units(mappings)
         self._headings = load_headings(mappings)
@@ -94,7 +97,8 @@ class Normalizer:
             plan = self._plans.read(lowered, facts, index, structure) if fact.mention.label != "problem" else None
             if plan is not None:
                 facts[index] = replace(fact, plan=plan)
-        return self._allergies.resolve(text, lowered, structure, facts)
+        facts = self._allergies.resolve(text, lowered, structure, facts)
+        return [replace(fact, name=name_of(fact, self._rules)) for fact in facts]
 
     def _fitted(self, fact: Fact) -> Fact:
         """A test with the code that its results can have, or none, and with the code's category."""

@@ -243,7 +243,7 @@ def test_mentions_get_the_section_that_they_stand_in():
         Span(text.index(words), text.index(words) + len(words))
         for words in ("gout", "Meds - digoxin", "Allergies", "latex")
     ]
-    document = Document(Note("n", text), tuple(Mention("drug", span, section="labs") for span in spans), "test")
+    document = Document(Note("n", text), tuple(Mention("drug", span, section="labs") for span in spans))
     found = placed(document, read(text))
     assert [(mention.span.of(text), mention.section) for mention in found.mentions] == [
         ("gout", "labs"),
