@@ -58,11 +58,14 @@ class DocumentMapper:
     def __call__(self, document: Document) -> tuple[Result, list[Failure]]:
         """The document with its bundle as JSON and the counts of what became of its facts."""
         facts = self._normalizer.facts(document)
-        bundle, failures = self._writer.bundle(document, facts)
-        resources = Counter(str(entry["resource"]["resourceType"]) for entry in bundle.get("entry", ()))
+        written = self._writer.write(document, facts)
+        resources = Counter(str(entry["resource"]["resourceType"]) for entry in written.bundle.get("entry", ()))
         ignored = Counter(reason for fact in facts if (reason := self._writer.ignored(fact)) is not None)
+        if written.contradicted:
+            ignored["contradicted"] = written.contradicted
         rows = None if self._rows is None else _rows(self._rows, document, facts)
-        return Result(document, to_json(bundle), resources, ignored, rows), failures
+        bundle = to_json(written.bundle)
+        return Result(document, bundle, resources, ignored, written.merged, written.conflicts, rows), written.failures
 
     def rows(self, document: Document) -> tuple[NoteRows | None, list[Failure]]:
         """The document's rows for an OMOP database, and why there are none. For a mapper that was made with `rows`."""
