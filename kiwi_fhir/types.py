@@ -177,7 +177,8 @@ class Document:
 class Failure:
     """What a stage could not handle: `error` is a short class (`invalid-base64`), `message` holds no note text.
 
-    `kept` says that only a part of the note is lost (one resource, say) and the rest was written.
+    `kept` says that only a part of the note is lost (one resource, say) and the rest was written. `at` is the
+    `MODULE:LINE` of our code where a foreign exception came from, whose own message is never shown.
     """
 
     note_id: str
@@ -185,6 +186,7 @@ class Failure:
     error: str
     message: str
     kept: bool = False
+    at: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import Protocol
 
 from kiwi_fhir.documents.min_score import at_least
-from kiwi_fhir.errors import NoteError
+from kiwi_fhir.errors import NoteError, place
 from kiwi_fhir.types import Document, Failure, ModelId, Note
 
 #: Notes that are windowed, sorted and run together: enough for full batches, little enough for flat memory.
@@ -80,4 +80,5 @@ def _failure(note: Note, error: Exception) -> Failure:
     out_of_memory = isinstance(error, MemoryError) or "out of memory" in str(error)
     if out_of_memory:
         return Failure(note.id, "extract", "out-of-memory", "The model ran out of memory on this note alone.")
-    return Failure(note.id, "extract", "model-error", f"The model raised {type(error).__name__} on this note.")
+    message = f"The model raised {type(error).__name__} on this note."
+    return Failure(note.id, "extract", "model-error", message, at=place(error))

@@ -22,6 +22,7 @@ from kiwi_fhir.normalize.drug.owners import complete
 from kiwi_fhir.normalize.drug.timing import load_frequencies
 from kiwi_fhir.normalize.laterality import load_lateralities
 from kiwi_fhir.normalize.result.kinds import load_tests
+from kiwi_fhir.normalize.result.owners import Owned
 from kiwi_fhir.normalize.result.quantity import load_units
 from kiwi_fhir.normalize.result.results import load_results
 from kiwi_fhir.normalize.terminology import Linker
@@ -58,8 +59,8 @@ class Normalizer:
         self._allergies = load_allergies(mappings)
         self._plans = load_plans(mappings)
         self._dates = load_dates(mappings)
-        self._results = load_results(mappings, units)
         self._tests = load_tests(mappings)
+        self._results = load_results(mappings, units, self._tests)
         self._severities = load_vocabulary("severity", mappings)
         self._courses = load_vocabulary("course", mappings)
         self._lateralities = load_lateralities(mappings)
@@ -77,6 +78,8 @@ class Normalizer:
         document = placed(document, structure)
         document = complete(self._dosages.sigs, document, structure)
         document = self._context.complete(document, lowered, structure)
+        owned = self._results.owners.settle(text, document.mentions, structure)
+        document = replace(document, mentions=owned.mentions)
         reasons, awaited = self._reasons(document)
         facts: list[Fact] = []
         linked = self._linker.codings(document) if self._linker is not None else [()] * len(document.mentions)
@@ -84,7 +87,7 @@ class Normalizer:
             if mention.label == "problem":
                 fact = self._problem(text, mention, codings, note_date, awaited=mention.span in awaited)
             elif mention.label == "test":
-                fact = self._fitted(self._test(text, mention, codings, note_date))
+                fact = self._fitted(self._test(text, mention, codings, note_date, owned))
             elif mention.label == "drug":
                 fact = self._drug(text, lowered, mention, codings, note_date, reasons, structure)
             else:
@@ -161,10 +164,12 @@ class Normalizer:
             moments=tuple(_with_end(text, moment, courses) for moment in moments),
         )
 
-    def _test(self, text: str, mention: Mention, codings: tuple[Coding, ...], note_date: date | None) -> Fact:
+    def _test(
+        self, text: str, mention: Mention, codings: tuple[Coding, ...], note_date: date | None, owned: Owned
+    ) -> Fact:
         words = _words(text, mention.span)
         kind = self._tests.kind(words)
-        values, ranges, awaited = self._results.read(text, mention, kind)
+        values, ranges, awaited = self._results.read(text, mention, kind, owned)
         negations = [
             self._assertions.negation_kind(_words(text, modifier.span)) for modifier in _all(mention, "negation")
         ]
