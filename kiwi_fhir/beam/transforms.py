@@ -3,8 +3,9 @@
     notes | ExtractMentions() | MapToFhir()          # PCollection[Note] to bundles and failures
 
 A note that can't be read or mapped is a Failure in the second output and stops nothing else. Windows and timestamps of
-the notes stay those of what becomes of them, on bounded and unbounded input. All steps take the same Config, and what
-one learns from a note it learns as `kiwi-fhir run` does. DaskRunner drops second outputs, so it is refused.
+the notes stay those of what becomes of them, on bounded and unbounded input. All steps take one Config, and what comes
+out is what `kiwi-fhir run` writes. A step carries the failures of the step before it: who maps the same documents twice
+finds them in both. DaskRunner drops second outputs, so it is refused.
 """
 
 from __future__ import annotations
