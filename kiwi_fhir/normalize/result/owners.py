@@ -24,6 +24,7 @@ from kiwi_fhir.types import Mention, Modifier, Span
 _DIGIT = re.compile(r"\d")
 _PRESSURE = re.compile(r"\d{2,3}\s?/\s?\d{2,3}")
 _NUMBER_BEFORE = re.compile(r"\d ?%?\)?[ \t]?\Z")
+_ALSO_AIMED = re.compile(r"[ \t]*(?:[\d<>≤≥=%/-]|[.,](?=\d)|[ \t])+[ \t]*,?[ \t]*(?:and |or )?")
 _HALVES = re.compile(r"\s?(?:/|&|\band\b)\s?", re.IGNORECASE)
 _OF_ALL = re.compile(r"\b(?:both|all|each)\b", re.IGNORECASE)
 _NEAR = 8  # tests between a number and a test that are looked at: of more, one is nearer
@@ -56,7 +57,7 @@ class Owners:
             return Owned(found.mentions)
         mentions = [part for mention in found.mentions for part in self._parts(text, mention, structure)]
         tests = [mention for mention in mentions if mention.label == "test"]
-        kinds = [self._kind(text, mention) for mention in tests]
+        kinds = self._kinds(text, tests, structure)
         claims = Claims(text, structure, tests, kinds, self.columns, found.rows)
         case = _Case(text, tests, kinds, structure, claims, self.tests)
         settled = iter(case.settled())
@@ -83,12 +84,18 @@ class Owners:
         words = mention.span.of(text)
         return self.columns.rows.units.code(words) is not None or self.qualified.fullmatch(f"1 {words}") is not None
 
-    def _kind(self, text: str, mention: Mention) -> Kind:
-        """The kind of a test; `aimed` where what stands behind its name was not found ("goal INR 2-3")."""
-        words = " ".join(mention.span.of(text).split())
-        kind = self.tests.kind(words)
-        aimed = self.tests.is_aimed(text, mention.span.start) or self.tests.is_aimed(words, words.rfind(" ") + 1)
-        return replace(kind, aimed=True) if aimed else kind
+    def _kinds(self, text: str, tests: Sequence[Mention], structure: Structure) -> list[Kind]:
+        """The kinds of tests; `aimed` where what stands behind the name was not found ("goal INR 2-3", "Mg 400")."""
+        kinds: list[Kind] = []
+        for place, mention in enumerate(tests):
+            words = " ".join(mention.span.of(text).split())
+            kind = self.tests.kind(words)
+            aimed = self.tests.is_aimed(text, mention.span.start) or self.tests.is_aimed(words, words.rfind(" ") + 1)
+            if not aimed and place and kinds[-1].aimed:
+                aimed = _ALSO_AIMED.fullmatch(text, tests[place - 1].span.end, mention.span.start) is not None
+            aimed = aimed or (kind.dosed and structure.kind_at(mention.span.start) in self.tests.dosed)
+            kinds.append(replace(kind, aimed=True) if aimed else kind)
+        return kinds
 
     def _parts(self, text: str, mention: Mention, structure: Structure) -> list[Mention]:
         """A mention of two tests as two where two numbers follow: "BUN/creatinine 30/1.4"."""
