@@ -14,7 +14,7 @@ from kiwi_fhir.tables import ListOf, Mappings, Schema
 
 Category = Literal["laboratory", "vital-signs"]
 #: What a column of a table may hold, in the order in which the words of its head decide: "normal value" is a range.
-Role = Literal["normal", "unit", "flag", "earlier", "value"]
+Role = Literal["normal", "unit", "flag", "earlier", "value", "name"]
 ROLES: tuple[Role, ...] = get_args(Role)
 
 _LISTS = (
@@ -107,6 +107,11 @@ class Tests:
     def is_aimed(self, text: str, start: int) -> bool:
         """Whether the words right before `start` say that what begins there is aimed at ("goal INR 2-3")."""
         return self.aims.search(text[max(0, start - _REACH) : start].lower()) is not None
+
+    def heads_column(self, text: str, *, in_table: bool) -> bool:
+        """Whether words only head a column of results and name no test: "Range", and `in_table` also "Component"."""
+        words = set(plain(text).split(" "))
+        return any(words <= self.columns[role] for role in (ROLES if in_table else ("normal", "unit", "flag")))
 
     def is_of_fluid(self, text: str, start: int, end: int) -> bool:
         """Whether a test at `end` stands in a list of another fluid than blood that begins behind `start`."""

@@ -59,19 +59,26 @@ class Runs:
         rows: dict[Span, Row] = {}
         times: dict[Span, Span] = {}
         fluids: set[Span] = set()
-        starts = [mention.span.start for mention in mentions]
-        for run in self._runs(text, lowered, structure):
-            if not any(mentions[at].label == "drug" for name in run for at in _over(mentions, starts, name)):
-                rows.update(run)
+        framed: list[tuple[int, int]] = []
         for frame in _FRAME.finditer(text):
-            found = dict(self._framed(text, frame.end(), structure.line_at(frame.end()).end))
+            end = structure.line_at(frame.end()).end
+            found = dict(self._framed(text, frame.end(), end))
             if frame["specimen"] is None and len(found) < _FEWEST:
                 continue
+            framed.append((frame.start(), end))
             rows.update(found)
             if frame["time"].startswith("["):
                 times.update(dict.fromkeys(found, Span(*frame.span("time"))))
             if frame["specimen"] not in (None, "BLOOD"):
                 fluids.update(found)
+        starts = [mention.span.start for mention in mentions]
+        for run in self._runs(text, lowered, structure):
+            first = next(iter(run)).start
+            index = bisect_right(framed, (first, len(text))) - 1
+            if index >= 0 and first < framed[index][1]:
+                continue
+            if not any(mentions[at].label == "drug" for name in run for at in _over(mentions, starts, name)):
+                rows.update(run)
         heads = self._heads(text, structure)
         if heads:
             mentions = [mention for mention in mentions if not _is_line(mention, heads)]
