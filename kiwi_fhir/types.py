@@ -298,6 +298,7 @@ class LabValue:
 
     `interpretation` is of v3-ObservationInterpretation (`NEG`, `H`). `is_scale` says that the words are a value of
     a scale (negative, 2+) and not free text. `remark` is what words right behind the value add ("1:160, speckled").
+    `times` are its own where they are not simply the fact's: none at all where it is older and nothing says of when.
     """
 
     modifier: Modifier
@@ -306,6 +307,7 @@ class LabValue:
     interpretation: Coding | None = None
     is_scale: bool = False
     remark: str | None = None
+    times: tuple[Moment, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,46 +16,79 @@ from dataclasses import dataclass, field, replace
 from kiwi_fhir.documents.structure import Structure
 from kiwi_fhir.normalize.result.claims import Claims, numbers_behind, touch
 from kiwi_fhir.normalize.result.kinds import Kind, Tests
-from kiwi_fhir.normalize.result.rows import Row, Rows
+from kiwi_fhir.normalize.result.rows import Row
+from kiwi_fhir.normalize.result.runs import Runs
+from kiwi_fhir.normalize.result.tables import Columns
 from kiwi_fhir.types import Mention, Modifier, Span
 
 _DIGIT = re.compile(r"\d")
 _PRESSURE = re.compile(r"\d{2,3}\s?/\s?\d{2,3}")
+_NUMBER_BEFORE = re.compile(r"\d ?%?\)?[ \t]?\Z")
 _HALVES = re.compile(r"\s?(?:/|&|\band\b)\s?", re.IGNORECASE)
 _OF_ALL = re.compile(r"\b(?:both|all|each)\b", re.IGNORECASE)
-_AIMED = re.compile(r"(?:goals?|targets?|aim(?:ing)?)(?: (?:of|is|for))?:?\s?$", re.IGNORECASE)
-_REACH = 30  # characters before a range in which such a word stands
 _NEAR = 8  # tests between a number and a test that are looked at: of more, one is nearer
 
 
 @dataclass(frozen=True, slots=True)
 class Owned:
     """The mentions with the results that are theirs. `rows` are those of their results, by the result's span; `unsure`
-    the spans of numbers whose owner is not certain."""
+    the spans of numbers whose owner is not certain; `fluids` those of tests of another fluid than blood."""
 
     mentions: tuple[Mention, ...]
     rows: dict[Span, Row] = field(default_factory=dict)
     unsure: frozenset[Span] = frozenset()
+    fluids: frozenset[Span] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
 class Owners:
-    """Decides with the grammar of rows and the names of tests.toml."""
+    """Decides with the grammar of rows and tables and the names of tests.toml."""
 
-    rows: Rows
+    columns: Columns
+    runs: Runs
     tests: Tests
+    qualified: re.Pattern[str]
 
-    def settle(self, text: str, mentions: Sequence[Mention], structure: Structure) -> Owned:
-        """The mentions of a note `text`, each test with its own results and normal ranges only."""
-        if not any(mention.label == "test" for mention in mentions):
-            return Owned(tuple(mentions))
-        mentions = [part for mention in mentions for part in self._parts(text, mention, structure)]
+    def settle(self, text: str, lowered: str, mentions: Sequence[Mention], structure: Structure) -> Owned:
+        """The mentions of a note `text` (`lowered`: in lower case), each test with its own results and ranges only."""
+        found = self.runs.complete(text, lowered, mentions, structure)
+        if not any(mention.label == "test" for mention in found.mentions):
+            return Owned(found.mentions)
+        mentions = [part for mention in found.mentions for part in self._parts(text, mention, structure)]
         tests = [mention for mention in mentions if mention.label == "test"]
-        kinds = [self.tests.kind(" ".join(mention.span.of(text).split())) for mention in tests]
-        case = _Case(text, tests, kinds, structure, Claims(text, structure, tests, kinds, self.rows))
+        kinds = [self._kind(text, mention) for mention in tests]
+        claims = Claims(text, structure, tests, kinds, self.columns, found.rows)
+        case = _Case(text, tests, kinds, structure, claims, self.tests)
         settled = iter(case.settled())
-        found = tuple(next(settled) if mention.label == "test" else mention for mention in mentions)
-        return Owned(found, case.rows, frozenset(case.unsure))
+        whole = (next(settled) if mention.label == "test" else mention for mention in mentions)
+        fluids = (
+            mention.span
+            for mention, kind in zip(tests, kinds, strict=True)
+            if kind.in_fluids
+            and self.tests.is_of_fluid(lowered, structure.sentence_at(mention.span.start).start, mention.span.start)
+        )
+        whole = (next(settled) if mention.label == "test" else mention for mention in mentions)
+        return Owned(
+            tuple(one for one in whole if not self._is_of_number(text, one)),
+            case.rows,
+            frozenset(case.unsure),
+            found.fluids.union(fluids),
+        )
+
+    def _is_of_number(self, text: str, mention: Mention) -> bool:
+        """Whether a test is only what belongs to the number before it: "88 bpm", "97% RA"."""
+        before = text[max(0, mention.span.start - 6) : mention.span.start]
+        if mention.label != "test" or mention.modifiers or _NUMBER_BEFORE.search(before) is None:
+            return False
+        words = mention.span.of(text)
+        return self.columns.rows.units.code(words) is not None or self.qualified.fullmatch(f"1 {words}") is not None
+
+    def _kind(self, text: str, mention: Mention) -> Kind:
+        """The kind of a test; `aimed` where what stands behind its name was not found ("goal INR 2-3")."""
+        words = " ".join(mention.span.of(text).split())
+        kind = self.tests.kind(words)
+        aimed = self.tests.is_aimed(text, mention.span.start) or self.tests.is_aimed(words, words.rfind(" ") + 1)
+        return replace(kind, aimed=True) if aimed else kind
 
     def _parts(self, text: str, mention: Mention, structure: Structure) -> list[Mention]:
         """A mention of two tests as two where two numbers follow: "BUN/creatinine 30/1.4"."""
@@ -70,7 +103,7 @@ class Owners:
         if any(kind.category != "laboratory" or kind.panel for kind in kinds):
             return [mention]
         end = structure.line_at(mention.span.start).end
-        numbers = numbers_behind(text, mention.span.end, end, len(spans), self.rows)
+        numbers = numbers_behind(text, mention.span.end, end, len(spans), self.columns.rows)
         return [mention] if numbers is None else [replace(mention, span=span) for span in spans]
 
 
@@ -78,9 +111,16 @@ class _Case:
     """The tests of one note, counted as its claims count them."""
 
     def __init__(
-        self, text: str, tests: Sequence[Mention], kinds: Sequence[Kind], structure: Structure, claims: Claims
+        self,
+        text: str,
+        tests: Sequence[Mention],
+        kinds: Sequence[Kind],
+        structure: Structure,
+        claims: Claims,
+        names: Tests,
     ) -> None:
         self._text, self._tests, self._kinds, self._structure, self._claims = text, tests, kinds, structure, claims
+        self._names = names
         self._starts = [mention.span.start for mention in tests]
         self.rows: dict[Span, Row] = {}
         self.unsure: set[Span] = set()
@@ -91,8 +131,8 @@ class _Case:
         found = []
         for place, mention in enumerate(self._tests):
             kept = [held for held in mention.modifiers if self._keeps(place, held, owners)]
-            for row in self._claims.rows.get(place, ()):
-                kept = self._with_row(place, kept, row)
+            if rows := self._claims.rows.get(place):
+                kept = self._with_rows(place, kept, rows)
             if kept != list(mention.modifiers):
                 kept.sort(key=lambda held: (held.span, held.label))
                 mention = replace(mention, modifiers=tuple(kept))
@@ -104,30 +144,33 @@ class _Case:
             return True
         if not self._has_digit(held):
             return self._is_together(place, held.span)
+        if self._kinds[place].aimed or self._names.is_aimed(self._text, held.span.start):
+            return False
         if claimers := self._claims.of(held.span):
             return place in claimers
-        if held.label == "reference_range":
-            aimed = _AIMED.search(self._text[max(0, held.span.start - _REACH) : held.span.start])
-            return aimed is None and self._is_near(place, held.span)
-        return place in owners[held.span]
+        return self._is_near(place, held.span) if held.label == "reference_range" else place in owners[held.span]
 
     def _has_digit(self, held: Modifier) -> bool:
         return _DIGIT.search(held.span.of(self._text)) is not None
 
-    def _with_row(self, place: int, kept: list[Modifier], row: Row) -> list[Modifier]:
-        """What a row says in place of what the model says within it."""
-        whole = Span(row.value.start, row.end)
-        inside = [held for held in kept if held.label in ("labvalue", "reference_range") and touch(held.span, whole)]
-        values = [held for held in inside if held.label == "labvalue" and _fits(held.span, row)]
-        value = next((held for held in values if self._claims.of(held.span) == {place}), None)
-        value = value or Modifier("labvalue", row.value, rule=True)
-        self.rows[value.span] = row
-        found = [held for held in kept if held not in inside] + [value]
-        if row.normal is not None:
-            ranges = (held for held in inside if held.label == "reference_range" and touch(held.span, row.normal))
-            found.append(next(ranges, None) or Modifier("reference_range", row.normal, rule=True))
-        if row.flag is None:
-            found += [held for held in inside if held != value and not self._has_digit(held)]
+    def _with_rows(self, place: int, kept: list[Modifier], rows: Sequence[Row]) -> list[Modifier]:
+        """What a test's rows say in place of what the model says within them."""
+        inside = [
+            held
+            for held in kept
+            if held.label in ("labvalue", "reference_range") and place in self._claims.of(held.span)
+        ]
+        found = [held for held in kept if held not in inside]
+        for row in rows:
+            fit = (held for held in inside if held.label == "labvalue" and _fits(held.span, row))
+            value = next((held for held in fit if self._claims.of(held.span) == {place}), None)
+            found.append(value or Modifier("labvalue", row.value, rule=True))
+            self.rows[found[-1].span] = row
+        for normal in dict.fromkeys(row.normal for row in rows if row.normal is not None):
+            ranges = (held for held in inside if held.label == "reference_range" and touch(held.span, normal))
+            found.append(next(ranges, None) or Modifier("reference_range", normal, rule=True))
+        if not any(row.flag for row in rows):
+            found += [held for held in inside if held not in found and not self._has_digit(held)]
         return found
 
     def _owners(self) -> dict[Span, set[int]]:
@@ -136,6 +179,9 @@ class _Case:
         for span, holders in self._claims.holders.items():
             if _DIGIT.search(span.of(self._text)) is None or self._claims.of(span):
                 continue
+            if len(holders) > 1 and self._is_of_all(holders[-1], span):
+                owners[span] = set(holders)  # "AST and ALT were both 40"
+                continue
             near = [place for place in holders if self._is_near(place, span)]
             # Of two numbers around a name the one behind it is its own.
             near = [
@@ -143,7 +189,7 @@ class _Case:
             ] or near
             if _PRESSURE.search(span.of(self._text)) is not None:
                 near = [place for place in near if self._kinds[place].blood_pressure] or near
-            if len(near) > 1 and not self._is_of_all(near[-1], span):
+            if len(near) > 1:
                 if self._claims.brothers(near[0])[: len(near)] == near and self._end(near[-1]) <= span.start:
                     self.unsure.add(span)  # "AST and ALT 40"
                 near = [min(near, key=lambda place: self._distance(place, span))]
@@ -191,5 +237,9 @@ class _Case:
 def _fits(span: Span, row: Row) -> bool:
     """Whether the model's span has the row's number, whole, and nothing of a normal range: "5 ft 2 in" goes on."""
     if not span.start <= row.value.start < row.value.end <= span.end:
+        return False
+    if row.unit is not None and row.unit.start < span.end < row.unit.end:
+        return False
+    if row.normal is not None and touch(span, row.normal):
         return False
     return span.end <= row.inner or row.inner == row.end
