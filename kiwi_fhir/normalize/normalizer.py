@@ -31,6 +31,7 @@ from kiwi_fhir.normalize.terminology.identity import name_of
 from kiwi_fhir.normalize.terminology.properties import load_properties
 from kiwi_fhir.normalize.terminology.rules import load_rules
 from kiwi_fhir.normalize.text.words import Vocabulary, load_vocabulary, lower, one_line
+from kiwi_fhir.normalize.wholes import whole
 from kiwi_fhir.tables import Mappings
 from kiwi_fhir.types import Assertion, Coding, Document, Fact, Mention, Modifier, ModifierLabel, Moment, Span, Term
 
@@ -77,7 +78,8 @@ class Normalizer:
         """
         text, note_date = document.note.text, day_of(document.note.time)
         lowered, structure = lower(text), read_structure(text, self._headings)
-        document = placed(document, structure)
+        document = whole(placed(document, structure), self._linker)
+        document = replace(document, mentions=tuple(self._lateralities.site(text, item) for item in document.mentions))
         document = complete(self._dosages.sigs, document, structure)
         document = self._context.complete(document, lowered, structure)
         owned = self._results.owners.settle(text, lowered, document.mentions, structure)
