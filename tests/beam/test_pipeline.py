@@ -91,6 +91,7 @@ def test_one_valid_bundle_a_note_in_shards_of_consecutive_notes(clean):
             assert check_bundle(bundle) == []
             resources += len(bundle.get("entry", ()))
     assert resources == sum(report["resources"].values()) > ROWS
+    assert sum(report["merged"].values()) > 0
 
 
 def test_brat_holds_the_notes_and_what_was_found(clean):

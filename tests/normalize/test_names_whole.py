@@ -126,6 +126,8 @@ def spans(linker, text, *mentions):
         ("test", "Glucose, urine negative", "Glucose", "Glucose, urine"),
         ("test", "Bilirubin, direct was high", "Bilirubin", "Bilirubin, direct"),
         ("test", "Calcium, total protein and albumin", "Calcium", "Calcium"),
+        ("test", "Bilirubin, Total\nProtein, Total", "Bilirubin", "Bilirubin, Total"),
+        ("test", "Calcium, total\nprotein", "Calcium", "Calcium"),
         ("test", "Calcium, free T4", "Calcium", "Calcium"),
         ("problem", "Anemia, iron deficiency.", "Anemia", "Anemia, iron deficiency"),
         ("problem", "Hypertension, essential tremor", "Hypertension", "Hypertension"),

@@ -32,8 +32,8 @@ _MOST_BEHIND = 3
 # Behind ", Total" of "Bilirubin, Total 1.2": no word that goes on with another name ("calcium, total protein")
 _BEHIND_COMMA = re.compile(r"[ \t]*,[ \t]*")
 _NOT_GOING_ON = re.compile(
-    r"(?![ \t]*(?!(?:is|was|were|of|at|neg(?:ative)?|pos(?:itive)?|normal|trace|none|small|large)\b)[A-Za-z/])",
-    re.IGNORECASE,
+    r"(?![ \t]*(?!(?i:is|was|were|of|at|neg(?:ative)?|pos(?:itive)?|normal|trace|none|small|large)\b)[A-Za-z/])"
+    r"(?!\s*\n\s*[a-z])"
 )
 
 
