@@ -183,6 +183,8 @@ class Claims:
 
     def _claim(self, place: int, row: Row) -> None:
         self._claims.append((Span(row.value.start, row.end), place))
+        if row.normal is not None and row.normal.end <= row.value.start:
+            self._claims.append((row.normal, place))
         self.rows[place].append(row)
 
     def _claim_table(self, place: int, rows: list[Row]) -> None:
