@@ -50,6 +50,7 @@ class Claims:
                 if held.label == "labvalue":
                     self.holders[held.span].append(place)
         self._claims: list[tuple[Span, int]] = []
+        self.unsure: set[Span] = set()
         self.rows: dict[int, list[Row]] = defaultdict(list)
         self._read()
         self._claims.sort()
@@ -95,10 +96,12 @@ class Claims:
             brothers = self.brothers(place)
             rows = self._shared_out(brothers) if len(brothers) > 1 else None
             if rows is None:
-                self._read_row(place)
-                place += 1
-                continue
-            for brother, row in zip(brothers, rows, strict=True):
+                if not self._is_unsure(brothers):
+                    self._read_row(place)
+                    place += 1
+                    continue
+                rows = []
+            for brother, row in zip(brothers, rows, strict=False):
                 self._claim(brother, row)
             place += len(brothers)
 
@@ -110,6 +113,21 @@ class Claims:
             return None
         found = numbers_behind(self._text, last.end, self._line_end(last.end), len(brothers), self._rows)
         return found or self._linked(brothers, last.end)
+
+    def _is_unsure(self, brothers: list[int]) -> bool:
+        """Whether one number stands behind a list of tests that may each have it: "AST and ALT 40"; it stays words."""
+        *others, place = brothers
+        kinds = [self._kinds[brother] for brother in brothers]
+        if not others or any(kind.category != "laboratory" or kind.panel for kind in kinds):
+            return False
+        start = self._tests[place].span.end
+        row = self._rows.read(self._text, start, self._limit(place), kinds[-1])
+        held = (item for other in others for item in self._tests[other].modifiers if self.is_number(item))
+        if row is None or any(not touch(item.span, row.value) for item in held):
+            return False
+        self._claim(place, row)
+        self.unsure.add(row.value)
+        return True
 
     def _linked(self, brothers: list[int], end: int) -> list[Row] | None:
         """The numbers behind `end` that the model links to a list of tests, as many as there are ("at 412 and 180")."""

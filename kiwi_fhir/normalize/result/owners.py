@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 from bisect import bisect_right
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
 from kiwi_fhir.documents.structure import Structure
@@ -19,11 +19,16 @@ from kiwi_fhir.normalize.result.kinds import Kind, Tests
 from kiwi_fhir.normalize.result.rows import Row
 from kiwi_fhir.normalize.result.runs import Runs
 from kiwi_fhir.normalize.result.tables import Columns
+from kiwi_fhir.normalize.text.words import one_line
 from kiwi_fhir.types import Mention, Modifier, Span
 
 _DIGIT = re.compile(r"\d")
 _PRESSURE = re.compile(r"\d{2,3}\s?/\s?\d{2,3}")
-_NUMBER_BEFORE = re.compile(r"\d ?%?\)?[ \t]?\Z")
+_NUMBER_BEFORE = re.compile(r"\d ?%?\)?[ \t]?(?:on[ \t])?\Z")
+_ALSO_AIMED = re.compile(r"(?:[\d<>≤≥=%/ \t-]|[.,](?=\d)){1,24},?[ \t]*(?:and |or )?")
+_SAYS_NORMAL = re.compile(
+    r"(?:normal|nl|ref(?:erence)?|limits?|uln|lln|up to|<|>|[lg]t;)[^.;\n]{0,12}\Z", re.IGNORECASE
+)
 _HALVES = re.compile(r"\s?(?:/|&|\band\b)\s?", re.IGNORECASE)
 _OF_ALL = re.compile(r"\b(?:both|all|each)\b", re.IGNORECASE)
 _NEAR = 8  # tests between a number and a test that are looked at: of more, one is nearer
@@ -56,9 +61,9 @@ class Owners:
             return Owned(found.mentions)
         mentions = [part for mention in found.mentions for part in self._parts(text, mention, structure)]
         tests = [mention for mention in mentions if mention.label == "test"]
-        kinds = [self._kind(text, mention) for mention in tests]
+        kinds = self._kinds(text, tests, structure)
         claims = Claims(text, structure, tests, kinds, self.columns, found.rows)
-        case = _Case(text, tests, kinds, structure, claims, self.tests)
+        case = _Case(text, tests, kinds, structure, claims, self.tests, self.columns.rows.units.scalar)
         settled = iter(case.settled())
         whole = (next(settled) if mention.label == "test" else mention for mention in mentions)
         fluids = (
@@ -69,26 +74,36 @@ class Owners:
         )
         whole = (next(settled) if mention.label == "test" else mention for mention in mentions)
         return Owned(
-            tuple(one for one in whole if not self._is_of_number(text, one)),
+            tuple(one for one in whole if not self._is_none(text, one, structure)),
             case.rows,
             frozenset(case.unsure),
             found.fluids.union(fluids),
         )
 
-    def _is_of_number(self, text: str, mention: Mention) -> bool:
-        """Whether a test is only what belongs to the number before it: "88 bpm", "97% RA"."""
-        before = text[max(0, mention.span.start - 6) : mention.span.start]
-        if mention.label != "test" or mention.modifiers or _NUMBER_BEFORE.search(before) is None:
+    def _is_none(self, text: str, mention: Mention, structure: Structure) -> bool:
+        """Whether a test is only what belongs to the number before it ("88 bpm", "97% RA"), or the head of a column."""
+        if mention.label != "test":
             return False
-        words = mention.span.of(text)
+        words, start = mention.span.of(text), mention.span.start
+        cell = structure.cell_at(start)
+        if self.tests.heads_column(words, in_table=cell is not None and cell.row == 0):
+            return True
+        if mention.modifiers or _NUMBER_BEFORE.search(text[max(0, start - 6) : start]) is None:
+            return False
         return self.columns.rows.units.code(words) is not None or self.qualified.fullmatch(f"1 {words}") is not None
 
-    def _kind(self, text: str, mention: Mention) -> Kind:
-        """The kind of a test; `aimed` where what stands behind its name was not found ("goal INR 2-3")."""
-        words = " ".join(mention.span.of(text).split())
-        kind = self.tests.kind(words)
-        aimed = self.tests.is_aimed(text, mention.span.start) or self.tests.is_aimed(words, words.rfind(" ") + 1)
-        return replace(kind, aimed=True) if aimed else kind
+    def _kinds(self, text: str, tests: Sequence[Mention], structure: Structure) -> list[Kind]:
+        """The kinds of tests; `aimed` where what stands behind the name was not found ("goal INR 2-3", "Mg 400")."""
+        kinds: list[Kind] = []
+        for place, mention in enumerate(tests):
+            words = " ".join(mention.span.of(text).split())
+            kind = self.tests.kind(words)
+            aimed = self.tests.is_aimed(text, mention.span.start) or self.tests.is_aimed(words, words.rfind(" ") + 1)
+            if not aimed and place and kinds[-1].aimed:
+                aimed = _ALSO_AIMED.fullmatch(text, tests[place - 1].span.end, mention.span.start) is not None
+            aimed = aimed or (kind.dosed and structure.kind_at(mention.span.start) in self.tests.dosed)
+            kinds.append(replace(kind, aimed=True) if aimed else kind)
+        return kinds
 
     def _parts(self, text: str, mention: Mention, structure: Structure) -> list[Mention]:
         """A mention of two tests as two where two numbers follow: "BUN/creatinine 30/1.4"."""
@@ -118,10 +133,16 @@ class _Case:
         structure: Structure,
         claims: Claims,
         names: Tests,
+        scalar: Callable[[str], object],
     ) -> None:
         self._text, self._tests, self._kinds, self._structure, self._claims = text, tests, kinds, structure, claims
-        self._names = names
+        self._names, self._scalar = names, scalar
         self._starts = [mention.span.start for mention in tests]
+        self._times: dict[int, Span] = {}  # what begins a line, and is a time of a test, by the line's start
+        for held in (held for mention in tests for held in mention.modifiers if held.label == "temporal"):
+            line = structure.line_at(held.span.start)
+            if self._has_digit(held) and not text[line.start : held.span.start].strip(" \t-*[(\u2022"):
+                self._times[line.start] = held.span
         self.rows: dict[Span, Row] = {}
         self.unsure: set[Span] = set()
 
@@ -137,11 +158,26 @@ class _Case:
                 kept.sort(key=lambda held: (held.span, held.label))
                 mention = replace(mention, modifiers=tuple(kept))
             found.append(mention)
-        return found
+        return [self._with_time(mention) for mention in found]
+
+    def _with_time(self, mention: Mention) -> Mention:
+        """A test with the time that begins its line: "03/01 2000: T 38.9, HR 112"."""
+        line = self._structure.line_at(mention.span.start)
+        time = self._times.get(line.start)
+        if time is None or any(held.label == "temporal" for held in mention.modifiers):
+            return mention
+        held = sorted(
+            (*mention.modifiers, Modifier("temporal", time, rule=True)), key=lambda item: (item.span, item.label)
+        )
+        return replace(mention, modifiers=tuple(held))
 
     def _keeps(self, place: int, held: Modifier, owners: dict[Span, set[int]]) -> bool:
+        if held.label == "temporal":
+            return self._is_together(place, held.span) or not self._has_digit(held) or not self._has_test(held.span)
         if held.label not in ("labvalue", "reference_range"):
             return True
+        if held.label == "reference_range" and self._is_number_again(held.span):
+            return False
         if not self._has_digit(held):
             return self._is_together(place, held.span)
         if self._kinds[place].aimed or self._names.is_aimed(self._text, held.span.start):
@@ -149,6 +185,16 @@ class _Case:
         if claimers := self._claims.of(held.span):
             return place in claimers
         return self._is_near(place, held.span) if held.label == "reference_range" else place in owners[held.span]
+
+    def _is_number_again(self, span: Span) -> bool:
+        """Whether a normal range is only a number that no word calls one: "7.9 % (63 mmol/mol)", "340 (prior 1200)"."""
+        before = self._text[max(0, span.start - 24) : span.start]
+        return self._scalar(one_line(span.of(self._text))) is not None and _SAYS_NORMAL.search(before) is None
+
+    def _has_test(self, span: Span) -> bool:
+        """Whether a test stands in the line of a time."""
+        line = self._structure.line_at(span.start)
+        return bisect_right(self._starts, line.end - 1) > bisect_right(self._starts, line.start - 1)
 
     def _has_digit(self, held: Modifier) -> bool:
         return _DIGIT.search(held.span.of(self._text)) is not None
@@ -163,9 +209,12 @@ class _Case:
         found = [held for held in kept if held not in inside]
         for row in rows:
             fit = (held for held in inside if held.label == "labvalue" and _fits(held.span, row))
-            value = next((held for held in fit if self._claims.of(held.span) == {place}), None)
+            alone = (held for held in fit if sum(touch(held.span, other.value) for other in rows) == 1)
+            value = next((held for held in alone if self._claims.of(held.span) == {place}), None)
             found.append(value or Modifier("labvalue", row.value, rule=True))
             self.rows[found[-1].span] = row
+            if row.value in self._claims.unsure:
+                self.unsure.add(found[-1].span)
         for normal in dict.fromkeys(row.normal for row in rows if row.normal is not None):
             ranges = (held for held in inside if held.label == "reference_range" and touch(held.span, normal))
             found.append(next(ranges, None) or Modifier("reference_range", normal, rule=True))

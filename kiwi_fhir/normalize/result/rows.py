@@ -51,6 +51,8 @@ _CLOSED = re.compile(r"[ \t]*(?:\Z|[,;|)\r\n]|\.(?=\s|\Z)|[x×]\s?\d\b|(?:on|RA|
 # A word is a unit where the row ends with it or goes on: not in "12.9 In the evening", "4.5 mg tablets".
 _SURE_UNIT = re.compile(r"[/%°\[{]")
 _AFTER_UNIT = re.compile(r"\t|[ \t]*(?:\Z|[,;|\r\n()\[{<>*\d]|\.(?:\s|\Z)|(?:HH?|LL?)\b)")
+_DATE = re.compile(r"(?:on )?(?P<date>\d{1,2}/\d{1,2}/(?:\d{4}|\d\d)|\d{4}-\d\d-\d\d|\[\*\*\d[\d/-]*\*\*\])(?![\d/-])")
+_FEET = re.compile(r"\d ?'(?: ?\d{1,2}(?:\.\d+)? ?(?:\"|''))?")
 _COMPOUND = re.compile(r"\s?(?:ft|feet|foot|lbs?|pounds?)\.?,?\s+(?:and )?\d", re.IGNORECASE)  # "5 ft. 8 in."
 _MORE = re.compile(rf"[ \t|]+{DIGITS}")
 
@@ -60,8 +62,8 @@ class Row:
     """A value behind a test's name, and what belongs to it: unit, `flag` (H, L, A ...), the words of a normal range.
 
     `inner` is where the value ends with its unit and flag, `end` where all of it ends. `closed` says that nothing goes
-    on there ("Na 140," but not "glucose 4 times"), `more` that another number follows, as in columns. In a table `time`
-    heads its column or line, and `earlier` says that the head calls it an older one.
+    on there ("Na 140," but not "glucose 4 times"), `more` that another number follows, as in columns. `time` is a
+    date behind it, or what heads its column or line in a table; `earlier` says that the head calls it an older one.
     """
 
     value: Span
@@ -106,13 +108,16 @@ class Rows:
         unit: Span | None = None
         normal: Span | None = None
         flag: str | None = None
-        vital, plain = kind.category == "vital-signs", True
+        time: Span | None = None
+        vital, seen, plain = kind.category == "vital-signs", kind.extremes or kind.category == "vital-signs", True
         end = inner = value.end
         while (gap := _NEXT.match(text, end, limit)) is not None:
             at = gap.end()
             if found := _STAR.match(text, at, limit):
                 flag = flag or "A"
-            elif vital and (found := _EXTREMES.match(text, at, limit)):
+            elif found := _DATE.match(text, at, limit):
+                time, plain = time or Span(*found.span("date")), False
+            elif seen and (found := _EXTREMES.match(text, at, limit)):
                 plain = False
             elif found := _BRACKET.match(text, at, limit):
                 within = (found[1] or found[2]).strip()
@@ -120,7 +125,7 @@ class Rows:
                     flag = flag or judged
                 elif normal is None and _NORMAL.fullmatch(within):
                     normal, plain = Span(at + 1, found.end() - 1), False
-                elif kind.blood_pressure and within.isdigit():  # the mean
+                elif (kind.blood_pressure and within.isdigit()) or self._is_same(within):  # the mean; "(203 lb)"
                     plain = False
                 else:
                     break
@@ -134,7 +139,7 @@ class Rows:
                 break
             end = found.end()
             inner = end if plain else inner
-        if vital:
+        if seen:
             normal = None
         if kind.category != "laboratory" and "/" not in (unit.of(text) if unit is not None else ""):
             flag = None  # of a lung function test the L is litres
@@ -142,7 +147,8 @@ class Rows:
             return None
         closed = _CLOSED.match(text, end, limit) is not None
         closed = closed or (unit is not None and _SURE_UNIT.search(unit.of(text)) is not None)
-        return Row(value, unit, flag, normal, inner, end, closed, more=_MORE.match(text, end, limit) is not None)
+        more = _MORE.match(text, end, limit) is not None
+        return Row(value, unit, flag, normal, inner, end, closed, more, time)
 
     def _value(self, text: str, at: int, limit: int, kind: Kind) -> Span | None:
         if kind.blood_pressure:
@@ -173,6 +179,11 @@ class Rows:
             if _SURE_UNIT.search(unit) or text[at - 1].isdigit() or _AFTER_UNIT.match(text, at + len(unit), limit):
                 return found
         return None
+
+    def _is_same(self, words: str) -> bool:
+        """Whether words in brackets are a number with a unit: the value again, in another unit."""
+        again = self.units.scalar(words)
+        return (again is not None and again.code is not None) or _FEET.fullmatch(words) is not None
 
     def flag(self, words: str) -> str | None:
         """The code of a flag in letters or of a judgement in words."""

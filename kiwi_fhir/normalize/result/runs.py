@@ -23,19 +23,17 @@ _BETWEEN = re.compile(
     r"|(?:chem(?:istry)?|cbc|bmp|cmp|lfts?|coags|labs|diff):)*(?:and )?",
     re.IGNORECASE,
 )
-_WITH_NUMBER = re.compile(r"[^\W_]\)?[^a-z0-9\n]{1,12}\d")
+_DIGIT = re.compile(r"\d")
+_WITH_NUMBER = re.compile(r"[^\W_]\)?[^a-z0-9\n]{1,30}\d")
 _LONGEST_NAME = 40
 _LONGEST = 40  # characters between two tests of a row
 _NUMBER_BEFORE = re.compile(r"\d ?%?[ \t]*\Z")  # "62% neutrophils 25% lymphocytes"
 _DOSES = frozenset({"mg", "g", "ug", "meq", "mmol", "[iU]", "kcal"})
+# A line of MIMIC's laboratory: day, time, and (but for the lines of an earlier form) the specimen.
 _FRAME = re.compile(
-    r"^[ \t]*(?P<time>\[\*\*[^\]\n]*\*\*\]|_{2,3}|\d{4}-\d\d?-\d\d?)[ \t]+(?:\d\d?:\d\d[ \t]?(?:[AP]M)?[ \t]+)"
-    r"(?P<specimen>[A-Z][A-Z ]{2,30}?)[ \t]+(?=[A-Za-z%][\w()/% ]*-)",
+    r"^[ \t]*(?P<time>\[\*\*[^\]\n]*\*\*\]|_{2,3}|\d{4}-\d\d?-\d\d?)[ \t]+\d\d?:\d\d[ \t]?(?:[AP]M)?[ \t]+"
+    r"(?:(?P<specimen>[A-Z][A-Z ]{2,30}?)[ \t]+)?(?=[A-Za-z%][\w()/% ]*-)",
     re.MULTILINE,
-)
-_FRAMED = re.compile(
-    r"(?<![\w-])(?P<name>(?:(?:Plt|Free|Base|Total) )?[A-Za-z%][\w()/%]*(?:-[A-Za-z]\w*)?)"
-    r"-(?:(?=-?[.\d<>])|(?P<word>[A-Z]{2,}\b))"
 )
 
 
@@ -61,24 +59,36 @@ class Runs:
         rows: dict[Span, Row] = {}
         times: dict[Span, Span] = {}
         fluids: set[Span] = set()
-        starts = [mention.span.start for mention in mentions]
-        for run in self._runs(text, lowered, structure):
-            if not any(mentions[at].label == "drug" for name in run for at in _over(mentions, starts, name)):
-                rows.update(run)
+        framed: list[tuple[int, int]] = []
         for frame in _FRAME.finditer(text):
-            found = dict(self._framed(text, frame.end(), structure.line_at(frame.end()).end))
+            end = structure.line_at(frame.end()).end
+            found = dict(self._framed(text, frame.end(), end))
+            if frame["specimen"] is None and len(found) < _FEWEST:
+                continue
+            framed.append((frame.start(), end))
             rows.update(found)
             if frame["time"].startswith("["):
                 times.update(dict.fromkeys(found, Span(*frame.span("time"))))
-            if frame["specimen"].strip() != "BLOOD":
+            if frame["specimen"] not in (None, "BLOOD"):
                 fluids.update(found)
-        if not rows:
+        starts = [mention.span.start for mention in mentions]
+        for run in self._runs(text, lowered, structure):
+            first = next(iter(run)).start
+            index = bisect_right(framed, (first, len(text))) - 1
+            if index >= 0 and first < framed[index][1]:
+                continue
+            if not any(mentions[at].label == "drug" for name in run for at in _over(mentions, starts, name)):
+                rows.update(run)
+        heads = self._heads(text, structure)
+        if heads:
+            mentions = [mention for mention in mentions if not _is_line(mention, heads)]
+        if not rows and not heads:
             return Found(tuple(mentions), rows, frozenset())
-        return Found(tuple(_merged(text, mentions, rows, times, structure)), rows, frozenset(fluids))
+        return Found(tuple(_merged(text, mentions, [*rows, *heads], times, structure)), rows, frozenset(fluids))
 
     def _framed(self, text: str, start: int, end: int) -> Iterator[tuple[Span, Row]]:
         """The tests of a line of MIMIC's laboratory, whatever their names."""
-        found = list(_FRAMED.finditer(text, start, end))
+        found = list(self.tests.framed.finditer(text, start, end))
         for index, one in enumerate(found):
             name = Span(*one.span("name"))
             if one["word"]:
@@ -102,7 +112,7 @@ class Runs:
             limit = structure.line_at(name.start).end
             if index + 1 < len(found):
                 limit = min(limit, found[index + 1].start())
-            row = self._pair(text, name, limit)
+            row = self._pair(text, name, limit, structure)
             next_to = name.start - reached <= _LONGEST and _BETWEEN.fullmatch(text, reached, name.start) is not None
             if row is None or (run and not next_to):
                 if len(run) >= _FEWEST:
@@ -122,8 +132,18 @@ class Runs:
             yield from self.tests.names.finditer(lowered, max(reached, number.start() - _LONGEST_NAME), number.end())
             reached = number.end()
 
-    def _pair(self, text: str, name: Span, limit: int) -> Row | None:
+    def _heads(self, text: str, structure: Structure) -> list[Span]:
+        """The names of tests that head columns with numbers in them."""
+        heads = {
+            cell.head for cell in structure.cells if cell.head is not None and _DIGIT.search(text, cell.start, cell.end)
+        }
+        kinds = ((head, self.tests.kind(head.of(text))) for head in heads)
+        return sorted(head for head, kind in kinds if kind.category is not None and not kind.panel)
+
+    def _pair(self, text: str, name: Span, limit: int, structure: Structure) -> Row | None:
         kind = self.tests.kind(name.of(text))
+        if kind.dosed and structure.kind_at(name.start) in self.tests.dosed:
+            return None
         row = self.rows.read(text, name.end, limit, kind)
         if row is None or row.more or not row.closed or self.tests.is_aimed(text, name.start):
             return None
@@ -132,12 +152,12 @@ class Runs:
 
 
 def _merged(
-    text: str, mentions: Sequence[Mention], rows: dict[Span, Row], times: dict[Span, Span], structure: Structure
+    text: str, mentions: Sequence[Mention], names: Sequence[Span], times: dict[Span, Span], structure: Structure
 ) -> list[Mention]:
-    """The mentions with those of `rows` that stand in none, each with its time; of tests only their names."""
+    """The mentions with those of `names` that stand in none, each with its time; of tests only their names."""
     merged = list(mentions)
     starts = [mention.span.start for mention in mentions]
-    for name in sorted(rows):
+    for name in sorted(set(names)):
         over = list(_over(mentions, starts, name))
         time = times.get(name)
         dated = (Modifier("temporal", time, rule=True),) if time is not None else ()
@@ -156,6 +176,11 @@ def _over(mentions: Sequence[Mention], starts: Sequence[int], name: Span) -> Ite
     for at in range(max(0, index - 4), index):
         if mentions[at].span.end > name.start:
             yield at
+
+
+def _is_line(mention: Mention, heads: Sequence[Span]) -> bool:
+    """Whether a test is a whole line of heads: "Date INR Hgb"."""
+    return mention.label == "test" and any(_holds(mention.span, head) and head != mention.span for head in heads)
 
 
 def _holds(whole: Span, part: Span) -> bool:

@@ -15,6 +15,7 @@ from kiwi_fhir.normalize.text.words import plain
 from kiwi_fhir.types import Span
 
 _DIGIT = re.compile(r"\d")
+_TIME = re.compile(r"\d[/:-]\d|\[\*\*|(?:day|week|hour) \d", re.IGNORECASE)
 _WORD = re.compile(r"[a-z]+")
 
 
@@ -34,11 +35,12 @@ class Columns:
         if own is None or name.end > own.end or _DIGIT.search(text, name.end, own.end):
             return None
         index = bisect_left(structure.cells, own.start, key=lambda cell: cell.start)
-        if own.head is None and own.row == 0:
+        if own.head is None and own.row == 0 and kind.category is not None:
             below = (cell for cell in _table(structure, index) if cell.head == Span(own.start, own.end))
             return [row for cell in below for row in self._value(text, cell, kind, time=cell.row_head)] or None
         line = [cell for cell in _line(structure, index) if cell.column > own.column]
-        if not any(cell.head is not None for cell in line):
+        heads = [cell.head.of(text) for cell in line if cell.head is not None]
+        if not heads or any(_DIGIT.search(head) and not _TIME.search(head) for head in heads):
             return None
         return self._line(text, line, kind)
 
