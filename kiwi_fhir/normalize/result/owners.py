@@ -69,7 +69,6 @@ class Owners:
         claims = Claims(text, structure, tests, kinds, self.columns, found.rows)
         case = _Case(text, tests, kinds, structure, claims, self.tests, self.columns.rows.units.scalar)
         settled = iter(case.settled())
-        whole = (next(settled) if mention.label == "test" else mention for mention in mentions)
         fluids = (
             mention.span
             for mention, kind in zip(tests, kinds, strict=True)
