@@ -6,6 +6,7 @@ import re
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import islice
 
 from kiwi_fhir.documents.cells import Cell
 from kiwi_fhir.documents.structure import Structure
