@@ -12,10 +12,11 @@ from kiwi_fhir.types import Mention, Modifier, Span
 _DIGIT = re.compile(r"\d")
 _MARKS = " \t-*[(•"
 _HEAD = re.compile(
-    r"^\W*(?:(?:admission|discharge|repeat|initial|morning|am|pm)[ \t]+)?"
+    r"^[^\w\n]*(?:(?:admission|discharge|repeat|initial|morning|am|pm)[ \t]+)?"
     r"(?:labs?|laborator(?:y|ies)|results|vitals?|cbc|chem\w*|bmp|cmp|lfts?)"
-    r"(?:[ \t]+(?:data|values|results|studies|signs|tests?))?[ \t]*(?:(?:on|from|of|as of|dated|at)\b|[,:(-]|[ \t])*"
-    r"(?P<time>\d{1,2}/\d{1,2}/(?:\d{4}|\d\d)|\d{4}-\d\d-\d\d|\[\*\*\d[\d/-]*\*\*\])[ \t]*(?:\d{1,2}:\d\d)?\W*$",
+    r"(?:[ \t]+(?:data|values|results|studies|signs|tests?))?(?:(?:on|from|of|as of|dated|at)\b|[,:( \t-])*"
+    r"(?P<time>\d{1,2}/\d{1,2}/(?:\d{4}|\d\d)|\d{4}-\d\d-\d\d|\[\*\*\d[\d/-]*\*\*\])"
+    r"(?:[ \t]+\d{1,2}:\d\d)?[^\w\n]*$",
     re.IGNORECASE | re.MULTILINE,
 )
 _LINES = 15  # lines under such a head

@@ -102,9 +102,9 @@ class Rows:
 
     def read_value(self, text: str, at: int, limit: int, kind: Kind) -> Row | None:
         """The row of a test of that kind whose value begins `at`."""
-        behind = self._behind_range(text, at, limit, kind)
-        if behind is not None:
-            return behind
+        return self._behind_range(text, at, limit, kind) or self._row(text, at, limit, kind)
+
+    def _row(self, text: str, at: int, limit: int, kind: Kind) -> Row | None:
         value = self._value(text, at, limit, kind)
         if value is None:
             return None
@@ -160,7 +160,7 @@ class Rows:
             return None
         unit = self.unit(text, normal.end(), limit)
         more = _MORE.match(text, unit.end if unit is not None else normal.end(), limit)
-        row = self.read_value(text, more.start("number"), limit, kind) if more is not None else None
+        row = self._row(text, more.start("number"), limit, kind) if more is not None else None
         if row is None or row.normal is not None:
             return None
         return replace(row, unit=row.unit or unit, normal=Span(*normal.span()))
