@@ -17,6 +17,7 @@ from kiwi_fhir.normalize.context.assertion import load_assertions, strongest
 from kiwi_fhir.normalize.context.context import load_context
 from kiwi_fhir.normalize.context.history import load_history
 from kiwi_fhir.normalize.context.plans import load_plans
+from kiwi_fhir.normalize.context.substances import load_substances
 from kiwi_fhir.normalize.dates import day_of, load_dates
 from kiwi_fhir.normalize.drug.dosage import load_dosages
 from kiwi_fhir.normalize.drug.owners import complete
@@ -62,6 +63,7 @@ class Normalizer:
         self._context = load_context(mappings)
         self._history = load_history(mappings)
         self._allergies = load_allergies(mappings)
+        self._substances = load_substances(mappings)
         self._plans = load_plans(mappings)
         self._dates = load_dates(mappings)
         self._tests = load_tests(mappings)
@@ -84,6 +86,7 @@ class Normalizer:
         document = replace(document, mentions=tuple(self._lateralities.site(text, item) for item in document.mentions))
         document = complete(self._dosages.sigs, document, structure)
         document = self._context.complete(document, lowered, structure)
+        document = self._substances.apart(document, lowered, structure, self._linker)
         document = self._history.mark(document, lowered, structure)
         owned = self._results.owners.settle(text, lowered, document.mentions, structure)
         document = with_stated_dates(replace(document, mentions=owned.mentions))

@@ -12,23 +12,29 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal, cast
 
 from kiwi_fhir.documents.structure import Structure
+from kiwi_fhir.normalize.context.reactions import LIST, SOME, Reactions, is_substance, load_reactions
 from kiwi_fhir.normalize.text.trie import any_of
 from kiwi_fhir.normalize.text.words import one_line, plain
 from kiwi_fhir.tables import ListOf, MapOf, Mappings, Schema
-from kiwi_fhir.types import Coding, Fact, Mention, Span
+from kiwi_fhir.types import Coding, Fact, Mention, MentionLabel, Span
 
 _SCHEMA: dict[str, Schema] = {
     "system": str,
     "none": MapOf({"display": str, "words": ListOf(str)}),
-    "header": {"none": ListOf(str), "drug": ListOf(str), "any": str, "drugs": str},
+    "header": {"none": ListOf(str), "any": str, "of": MapOf(ListOf(str))},
     "cues": {
         "allergy": ListOf(str),
         "intolerance": ListOf(str),
+        "weak": ListOf(str),
+        "sensitive": ListOf(str),
         "behind": ListOf(str),
         "denied": ListOf(str),
+        "denied_behind": ListOf(str),
+        "except": ListOf(str),
         "doubt": ListOf(str),
         "unless": ListOf(str),
         "tolerated": ListOf(str),
+        "taken": ListOf(str),
     },
     "reaction": {"one": ListOf(str), "many": ListOf(str), "from": ListOf(str)},
     "words": {"generic": ListOf(str)},
@@ -37,13 +43,19 @@ _SCHEMA: dict[str, Schema] = {
 
 Category = Literal["food", "medication", "environment", "biologic"]
 
-_SOME = r"(?:(?:the|a|an|some|any|her|his)\s+)?"
-_THESE = re.compile(r"^(?:(?:the|these|those|this|any|all|all other|other|her|his|known|some|certain)\s+)+")
-_LIST = re.compile(rf"\s*(?:[,/&]|(?:,\s*)?(?:and|or)\b)\s*{_SOME}")
+_THESE = re.compile(r"^(?:(?:a|an|the|these|those|this|any|all|all other|other|her|his|known|some|certain)\s+)+")
+_AND = re.compile(r"\s*(?:/|&|(?:,\s*)?(?:and|or)\b)\s*")
 _DOSED = frozenset({"frequency", "dosage", "duration"})
 # Bounds that no real sentence reaches keep the time linear: characters before a cue, mentions of a list.
 _REACH, _LONGEST_LIST = 200, 30
-_HINTS = ("allerg", "nkda", "nka", "intoleran", "tolerate", "sensitiv", "anaphyla", "reaction to", "reacts to")
+_HINTS = ("allerg", "nkda", "nka", "intoleran", "tolerate", "sensitiv", "anaphyla", "reaction", "reacts to")
+# Of whom "is sensitive to" is said, right before it: an organism is sensitive to what it dies of.
+_PATIENT = re.compile(
+    r"(?<!\w)(?:patient|pt|he|she|they|i|child|infant|boy|girl|man|woman|(?:mr|mrs|ms)\.?\s+[\w'-]+)\s+"
+    r"(?:(?:is|was|are|has|been|be|being|also|very|quite|highly|extremely|known|to|reports|a|some|history|of)\s+)*$"
+)
+_WORD_BEFORE = re.compile(r"(?<![\w-])(?!(?:known|any|other|his|her|the|patient|pt)\s)(?P<word>[\w-]+)\s+$")
+_OTHERS = r"(?:\s+(?:is|was|has|had|have|are|also|both|severely|highly|an?|known|severe|history|of|with)\b)*\s*$"
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,18 +66,24 @@ class Allergies:
     codes: Mapping[str, Coding]
     none: re.Pattern[str]
     header: re.Pattern[str]
-    drug_header: re.Pattern[str]
-    no_known: tuple[Coding, Coding]
+    headers: tuple[tuple[re.Pattern[str], Coding], ...]
+    no_known: Coding
     cue: re.Pattern[str]
     cue_before: re.Pattern[str]
+    weak: re.Pattern[str]
+    sensitive: re.Pattern[str]
     intolerance: re.Pattern[str]
     behind: re.Pattern[str]
     denied: re.Pattern[str]
+    denied_behind: re.Pattern[str]
+    exception: re.Pattern[str]
+    others: re.Pattern[str]
+    others_behind: re.Pattern[str]
     doubt: re.Pattern[str]
     unless: re.Pattern[str]
     tolerated: re.Pattern[str]
-    result: re.Pattern[str]
-    source: re.Pattern[str]
+    taken: re.Pattern[str]
+    reactions: Reactions
     generic: frozenset[str]
     substances: tuple[tuple[Category, re.Pattern[str]], ...]
 
@@ -83,10 +101,16 @@ class Allergies:
         for index, fact in enumerate(facts):
             if fact.allergy is None and fact.assertion != "associated_with_someone_else":
                 facts[index] = self._substance(lowered, facts, index, structure, cued=cued)
-        if any(map(_is_substance, facts)):
-            self._react(lowered, facts, structure)
+                if fact.mention.rule and fact.mention.label != "test" and facts[index].allergy is None:
+                    facts[index] = replace(fact, allergy="other")  # a name beside a cue that is not of the list
+        if any(map(is_substance, facts)):
+            self.reactions.react(lowered, facts, structure)
         for index, fact in enumerate(facts):
-            if fact.allergy is None and fact.mention.section in self.sections and not _is_dosed(fact):
+            if (
+                fact.allergy is None
+                and fact.mention.section in self.sections
+                and not self._is_taken(lowered, fact, structure)
+            ):
                 facts[index] = replace(fact, allergy="other")
         return sorted((*facts, *extra), key=lambda fact: fact.mention.span) if extra else facts
 
@@ -109,8 +133,19 @@ class Allergies:
             if end <= structure.sentence_at(start).end:  # not the "denies" of one line and the "allergies" of the next
                 yield Span(start, end), self.codes[" ".join(found[0].split())]
         for found in self.header.finditer(lowered):
-            drug = self.drug_header.search(found["header"]) is not None
-            yield Span(*found.span("none")), self.no_known[drug]
+            if (coding := self._no_known(lowered, found, structure)) is not None:
+                yield Span(*found.span("none")), coding
+
+    def _no_known(self, lowered: str, found: re.Match[str], structure: Structure) -> Coding | None:
+        """What "none" behind a header says: of "latex allergy: none" nothing of other allergies."""
+        start, words = found.start(), found["header"]
+        section = structure.section_at(start)
+        if section is None or section.name.start != start:
+            line = structure.line_at(start).start
+            before = _WORD_BEFORE.search(lowered, max(line, start - 40), start)
+            words = f"{before['word']} {words}" if before is not None else words
+        known = [coding for pattern, coding in self.headers if pattern.search(words)]
+        return known[0] if known else self.no_known if words == found["header"] else None
 
     def _substance(self, lowered: str, facts: list[Fact], index: int, structure: Structure, *, cued: bool) -> Fact:
         """The fact as a substance where it is one; the words of the cue itself become no resource.
@@ -122,7 +157,7 @@ class Allergies:
         listed = mention.section in self.sections
         sentence = structure.sentence_at(mention.span.start)
         start, end = sentence.start, sentence.end
-        behind = mention.label == "drug" and self.behind.match(lowered, mention.span.end, end) is not None
+        behind = self._is_named(lowered, facts, index, end)
         if mention.label == "test" or not (listed or cued or behind):
             return fact
         words = _THESE.sub("", plain(fact.text))
@@ -132,20 +167,25 @@ class Allergies:
         if words in self.generic:
             later = self.cue.search(lowered, mention.span.start, min(end, mention.span.end + _REACH))
             names = listed or cue is not None or (later is not None and later.start() <= mention.span.end)
+            names = names or (fact.negated and "allerg" in words)
             return replace(fact, allergy="other") if names else fact
-        category: Category | None = "medication" if mention.label == "drug" else self._category(words)
+        category = self._category(mention.label, words)
+        before = lowered[start : cue.start() if cue is not None else at]
+        if cue is not None and not self._is_meant(cue[0], before, category, listed=listed):
+            cue, before = None, lowered[start:at]
         said = cue is not None or behind
-        stands = listed and category is not None and not _is_dosed(fact)
+        stands = listed and category is not None and not _is_dosed(fact) and not self.taken.search(before)
         if not (said or stands):
             return fact
-        before = lowered[start : cue.start() if cue is not None else at]
-        if said and self.unless.search(before):
+        if said and (self.unless.search(before) or self._is_anothers(lowered, before, mention.span, end)):
             return replace(fact, allergy="other")
-        if said:
-            denied = self.denied.search(before) is not None
-        else:
-            denied = bool(self.tolerated.search(before) or self.denied.search(before))
-        denied = denied or fact.negated
+        excepted = max((found.end() for found in self.exception.finditer(lowered, start, at)), default=start)
+        before = lowered[excepted : max(excepted, cue.start() if cue is not None else at)]
+        denied = self.denied.search(before) is not None or self._is_negated(mention, cue, excepted)
+        denied = denied or self.denied_behind.match(lowered, mention.span.end, end) is not None
+        denied = denied or (not said and self.tolerated.search(before) is not None)
+        if denied and cue is not None and self.weak.match(cue[0]):
+            return replace(fact, allergy="other")  # "no reaction to contrast" speaks of one time
         doubted = self.doubt.search(before) is not None
         intolerant = cue is not None and self.intolerance.match(cue[0]) is not None
         return replace(
@@ -157,87 +197,97 @@ class Allergies:
             assertion="absent" if denied else "possible" if doubted else "present",
         )
 
-    def _category(self, words: str) -> Category | None:
-        return next((kind for kind, pattern in self.substances if pattern.search(words)), None)
+    def _is_named(self, lowered: str, facts: Sequence[Fact], index: int, end: int) -> bool:
+        """Whether a known substance is followed by "allergy", or it and others by "allergies"."""
+        fact = facts[index]
+        known = fact.mention.label == "drug" or any(p.fullmatch(plain(fact.text)) for _, p in self.substances)
+        if not known or fact.mention.label == "test":
+            return False
+        at, several = fact.mention.span.end, False
+        for other in facts[index + 1 : index + _LONGEST_LIST]:
+            if not _AND.fullmatch(lowered, at, other.mention.span.start):
+                break
+            at, several = other.mention.span.end, True
+        found = self.behind.match(lowered, at, end)
+        return found is not None and (not several or found[0].endswith("allergies"))
 
-    def _react(self, lowered: str, facts: list[Fact], structure: Structure) -> None:
-        """Gives substances the problems that stand with them as reactions."""
-        for index, fact in enumerate(facts):
-            if fact.allergy is not None or fact.mention.label != "problem" or fact.negated:
+    def _is_meant(self, cue: str, before: str, category: Category | None, *, listed: bool) -> bool:
+        """Whether a cue speaks of an allergy: "sensitive to" only of the patient, "reaction to" only of a substance."""
+        if self.sensitive.match(cue):
+            return listed or (category is not None and _PATIENT.search(before) is not None)
+        return category is not None or not (self.weak.match(cue) or "tolerate" in cue)
+
+    def _is_anothers(self, lowered: str, before: str, span: Span, end: int) -> bool:
+        """Whether a relative right before the cue, or behind "allergy in", has the allergy."""
+        return bool(self.others.search(before) or self.others_behind.match(lowered, span.end, end))
+
+    def _is_negated(self, mention: Mention, cue: re.Match[str] | None, excepted: int) -> bool:
+        """Whether a negation is of the substance: not one of an intolerance ("did not tolerate") or before "except"."""
+        for held in mention.modifiers:
+            if held.label != "negation" or (held.span.end <= mention.span.start and held.span.start < excepted):
                 continue
-            for owner in self._owners(lowered, facts, index, structure):
-                held = facts[owner]
-                facts[owner] = replace(held, reactions=(*held.reactions, fact))
-                facts[index] = replace(fact, allergy="reaction")
+            if cue is None or held.span.end <= cue.start() or held.span.start >= cue.end():
+                return True
+        return False
 
-    def _owners(self, lowered: str, facts: list[Fact], index: int, structure: Structure) -> list[int]:
-        """The substances that a problem is the reaction to."""
-        span = facts[index].mention.span
-        sentence = structure.sentence_at(span.start)
-        start, end = sentence.start, sentence.end
-        listed = facts[index].mention.section in self.sections
-        previous = index - 1
-        if previous >= 0 and facts[previous].mention.span.start >= start:
-            last = facts[previous]
-            gap = (last.mention.span.end, _begin(facts[index].mention, last.mention.span.end))
-            if last.allergy == "reaction" and _LIST.fullmatch(lowered, *gap):
-                return [i for i, fact in enumerate(facts) if last.mention in [r.mention for r in fact.reactions]]
-            found = self.result.fullmatch(lowered, *gap) if _is_substance(last) else None
-            if found is not None and (listed or found["mark"] or found["one"] or found["many"]):
-                owners = [previous]
-                while found["many"] and owners[0] and _is_substance(facts[owners[0] - 1]):
-                    if not _LIST.fullmatch(
-                        lowered, facts[owners[0] - 1].mention.span.end, facts[owners[0]].mention.span.start
-                    ):
-                        break
-                    owners.insert(0, owners[0] - 1)
-                return owners
-        following = index + 1
-        if following == len(facts) or not _is_substance(facts[following]):
-            return []
-        beginning = facts[following].mention.span.start
-        near = beginning < end and self.source.fullmatch(lowered, span.end, beginning) is not None
-        return [following] if near else []
+    def _is_taken(self, lowered: str, fact: Fact, structure: Structure) -> bool:
+        """Whether a drug under allergies is one that is taken."""
+        start, end = structure.sentence_at(fact.mention.span.start).start, fact.mention.span.start
+        found = fact.mention.label == "drug" and self.taken.search(lowered, max(start, end - _REACH), end) is not None
+        return found or _is_dosed(fact)
+
+    def _category(self, label: MentionLabel, words: str) -> Category | None:
+        if label == "drug":  # "fish oil" is no fish
+            return next((kind for kind, pattern in self.substances if pattern.fullmatch(words)), "medication")
+        return next((kind for kind, pattern in self.substances if pattern.search(words)), None)
 
 
 def load_allergies(mappings: Mappings) -> Allergies:
     """allergies.toml with the headers of sections.toml. Raises MappingError."""
     table: dict[str, Any] = mappings.table("allergies", _SCHEMA)
     cues, header, reaction = table["cues"], table["header"], table["reaction"]
-    for key in ("any", "drugs"):
-        if header[key] not in table["none"]:
+    for key, code in (("any", header["any"]), *((f"of.{code}", code) for code in header["of"])):
+        if code not in table["none"]:
             mappings.refuse("allergies", f"header.{key}", "must be a code of [none]")
     codings = {code: Coding(table["system"], code, entry["display"]) for code, entry in table["none"].items()}
     codes = {" ".join(w.split()): codings[code] for code, entry in table["none"].items() for w in entry["words"]}
     sections = frozenset(mappings.table("assertion")["sections"]["allergies"])
     kinds = mappings.table("sections")
     headers = [words for kind in sorted(sections) for words in kinds.get(kind, {}).get("headers", ())]
-    cue = any_of([*cues["allergy"], *cues["intolerance"]])
-    mark = r"(?P<mark>[(\[:=–—]|-+>?|->)"
+    cue = any_of([*cues["allergy"], *cues["intolerance"], *cues["weak"], *cues["sensitive"]])
+    besides = any_of(cues["except"])
+    named = rf"(?<!\w)(?:nkda|nka|allerg(?:y|ies|ic))\b(?:\s+\w+){{0,4}}[\s,]*{besides}(?:\s+(?:for|to))?"
+    people = mappings.table("relationships")["codes"].values()
+    relatives = any_of(words.lower() for entry in people for words in entry["words"])
     return Allergies(
         sections=sections,
         codes=codes,
-        none=re.compile(rf"{any_of(codes)}(?!\s+to\b)(?!,?\s+(?:except|other than|besides|apart|aside|but)\b)"),
+        none=re.compile(rf"{any_of(codes)}(?!\s+to\b)(?!,?\s+(?:{besides}|but\b))"),
         header=re.compile(
             rf"(?P<header>{any_of(headers or ['allergies'])})\s*[:\-]+\s*"
             r"(?:(?:the\s+)?(?:patient|he|she|pt)\s+)?(?:(?:has|have|is)\s+)?"
             rf"(?P<none>{any_of(header['none'])})[ \t]*(?=[.;,]|\n|$)"
         ),
-        drug_header=re.compile(any_of(header["drug"])),
-        no_known=(codings[header["any"]], codings[header["drugs"]]),
-        cue=re.compile(cue),
-        cue_before=re.compile(rf"{cue}[\s:]*{_SOME}(?:use of\s+)?$"),
+        headers=tuple((re.compile(any_of(words)), codings[code]) for code, words in header["of"].items() if words),
+        no_known=codings[header["any"]],
+        cue=re.compile(rf"(?:{cue}|{named})"),
+        cue_before=re.compile(rf"(?:{cue}|{named})[\s:]*{SOME}(?:use of\s+)?$"),
+        weak=re.compile(any_of(cues["weak"])),
+        sensitive=re.compile(any_of(cues["sensitive"])),
         intolerance=re.compile(any_of(cues["intolerance"])),
-        behind=re.compile(rf"[\s-]+{any_of(cues['behind'])}"),
+        behind=re.compile(rf"[\s-]+{any_of(cues['behind'])}(?!\s+(?:test|clinic|consult|work|evaluation|desensiti))"),
         denied=re.compile(rf"{any_of(cues['denied'])}[^.;:]{{0,40}}$"),
+        denied_behind=re.compile(
+            rf"(?:[\s-]+(?:allergy|allergies))?\s*[,:(–-]*\s*{any_of(cues['denied_behind'])}(?=\s*(?:[.,;)]|\n|$))"
+        ),
+        exception=re.compile(any_of([*cues["except"], "but", "however", "although"])),
+        others=re.compile(rf"{relatives}(?:'s)?{_OTHERS}"),
+        others_behind=re.compile(rf"(?:[\s-]+(?:allergy|allergies))?\s+in\s+(?:his|her|their|the)\s+{relatives}"),
         doubt=re.compile(rf"{any_of(cues['doubt'])}[^.;,]*$"),
         unless=re.compile(rf"{any_of(cues['unless'])}[^.;]*$"),
         tolerated=re.compile(rf"{any_of(cues['tolerated'])}[^.;]*$"),
-        result=re.compile(
-            rf"\s*,?\s*{mark}?\s*(?:(?P<many>{any_of(reaction['many'])})|(?P<one>{any_of(reaction['one'])}))?\s*:?\s*"
-            rf"{_SOME}"
-        ),
-        source=re.compile(rf"\s+{any_of(reaction['from'])}\s+{_SOME}"),
+        taken=re.compile(rf"{any_of(cues['taken'])}[^.;]*$"),
+        reactions=load_reactions(reaction, sections),
         generic=frozenset(plain(words) for words in table["words"]["generic"]),
         substances=tuple(
             (cast(Category, kind), re.compile(any_of(words))) for kind, words in table["substances"].items()
@@ -250,19 +300,10 @@ def _list_start(lowered: str, facts: Sequence[Fact], index: int, start: int) -> 
     at = facts[index].mention.span.start
     for _ in range(min(index, _LONGEST_LIST)):
         previous = facts[index - 1].mention.span
-        if previous.start < start or not _LIST.fullmatch(lowered, previous.end, at):
+        if previous.start < start or not LIST.fullmatch(lowered, previous.end, at):
             break
         index, at = index - 1, previous.start
     return at
-
-
-def _begin(mention: Mention, after: int) -> int:
-    """Where a mention begins with the modifiers before it ("severe rash"), behind `after`."""
-    return min([mention.span.start, *(held.span.start for held in mention.modifiers if held.span.start >= after)])
-
-
-def _is_substance(fact: Fact) -> bool:
-    return fact.allergy in ("substance", "intolerance") and not fact.negated
 
 
 def _is_dosed(fact: Fact) -> bool:

@@ -21,6 +21,7 @@ _SCHEMA: dict[str, Schema] = {
     "recorded": ListOf(str),
     "behind": ListOf(str),
     "within": ListOf(str),
+    "opening": ListOf(str),
     "single": ListOf(str),
     "treated": ListOf(str),
     "lasting": {"system": str, "codes": ListOf(str), "but": ListOf(str), "words": ListOf(str), "ends": ListOf(str)},
@@ -50,6 +51,7 @@ class History:
     behind: re.Pattern[str]
     afterwards: Phrases
     within: re.Pattern[str]
+    opening: re.Pattern[str]
     treated: re.Pattern[str]
     system: str
     codes: tuple[str, ...]
@@ -66,7 +68,12 @@ class History:
         for index, mention in enumerate(document.mentions):
             if mention.label != "problem":
                 continue
-            end = structure.sentence_at(mention.span.start).end
+            sentence = structure.sentence_at(mention.span.start)
+            start, end = max(sentence.start, mention.span.start - _REACH), sentence.end
+            if (found := self.opening.search(text, start, mention.span.start)) is not None:
+                modifier = Modifier("temporal", Span(*found.span("words")), rule=True)
+                for reached in _following(document.mentions, index, text):
+                    mentions[reached] = _with(mentions[reached], modifier)
             if (found := self.over.match(text, mention.span.end, end)) is not None:
                 label: ModifierLabel = "course"
             elif (found := self.behind.match(text, mention.span.end, end)) is not None:
@@ -151,6 +158,7 @@ def load_history(mappings: Mappings) -> History:
         over=re.compile(rf"{_MARK}(?:{fillers}\s+)*(?P<words>{_phrases(over)}){_WITH}"),
         behind=re.compile(rf"{_MARK}(?P<words>{_phrases(table['behind'])}){_PHRASE_ENDS}"),
         afterwards=Phrases.of({"behind": table["behind"]}),
+        opening=re.compile(rf"(?<!family )(?P<words>{_phrases(table['opening'])})[\s:]+(?:an?\s+|the\s+)?$"),
         within=re.compile(_phrases(table["within"])),
         treated=re.compile(
             rf"\s*[,;(–-]?\s*{_phrases(table['treated'])}\s+(?:(?:her|his|home|daily|low-dose|oral)\s+)?"
@@ -176,6 +184,17 @@ def _listed(mentions: Sequence[Mention], index: int, text: str, joint: re.Patter
         if before.end > mentions[index].span.start or not joint.fullmatch(text, before.end, mentions[index].span.start):
             return
         index -= 1
+        yield index
+
+
+def _following(mentions: Sequence[Mention], index: int, text: str) -> Iterator[int]:
+    """The index of a problem and of those that follow it in a list."""
+    yield index
+    while index + 1 < len(mentions) and mentions[index + 1].label == "problem":
+        end, start = mentions[index].span.end, mentions[index + 1].span.start
+        if end > start or not _LIST.fullmatch(text, end, start):
+            return
+        index += 1
         yield index
 
 
