@@ -54,7 +54,14 @@ class DocumentMapper:
 
     def __call__(self, document: Document) -> tuple[Result, list[Failure]]:
         """The document with its bundle as JSON and the counts of what became of its facts."""
-        facts = self._normalizer.facts(document)
+        return self.result(document, self.facts(document))
+
+    def facts(self, document: Document) -> list[Fact]:
+        """What the document states, one fact a mention, in text order."""
+        return self._normalizer.facts(document)
+
+    def result(self, document: Document, facts: Sequence[Fact]) -> tuple[Result, list[Failure]]:
+        """What `document` and its `facts` become."""
         bundle, failures = self._writer.bundle(document, facts)
         resources = Counter(str(entry["resource"]["resourceType"]) for entry in bundle.get("entry", ()))
         ignored = Counter(reason for fact in facts if (reason := self._writer.ignored(fact)) is not None)
