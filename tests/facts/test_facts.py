@@ -1,6 +1,7 @@
 """The whole program, with the shipped model, on short notes that are easy to get wrong: does it state what they say?
 
-Verdicts of cases that are not right are listed in known.toml; a case may only get better, and then its line goes.
+Verdicts of cases that are not right are listed in known.toml; a case may only get better. Where one does, its line
+goes.
 """
 
 import json

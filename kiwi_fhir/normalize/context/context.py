@@ -10,13 +10,12 @@ import re
 from bisect import bisect_left
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 from kiwi_fhir.normalize.context.family import Family, load_family
 from kiwi_fhir.normalize.text.sentences import Sentences
 from kiwi_fhir.normalize.text.trie import any_of
-from kiwi_fhir.tables import ListOf, OneOf, Schema, load_table
+from kiwi_fhir.tables import ListOf, Mappings, OneOf, Schema
 from kiwi_fhir.types import Document, Mention, MentionLabel, Modifier, ModifierLabel, Span
 
 _CUES: dict[str, Schema] = {
@@ -150,9 +149,9 @@ class Context:
             index -= 1
 
 
-def load_context(directory: Path | None) -> Context:
+def load_context(mappings: Mappings) -> Context:
     """context.toml. Raises MappingError."""
-    table: dict[str, Any] = load_table("context", directory, _SCHEMA)
+    table: dict[str, Any] = mappings.table("context", _SCHEMA)
     cues: dict[str, tuple[_Cue, ...]] = {}
     for kind in _KINDS:
         rule = table[kind]
@@ -169,7 +168,7 @@ def load_context(directory: Path | None) -> Context:
         enabled=table["enabled"],
         cues=cues,
         pattern=re.compile(any_of([*cues, *pseudo])),
-        family=load_family(table["subject"], directory),
+        family=load_family(table["subject"], mappings),
     )
 
 

@@ -6,12 +6,11 @@ import re
 from bisect import bisect_left
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from kiwi_fhir.normalize.text.sentences import Sentences
 from kiwi_fhir.normalize.text.trie import any_of
-from kiwi_fhir.tables import load_table
+from kiwi_fhir.tables import Mappings
 from kiwi_fhir.types import Mention, Modifier, Span
 
 _POSSESSIVE = r"(?:(?:his|her|their|the|a|an|one|two|both|patient's)\s+){0,2}"
@@ -108,9 +107,9 @@ class Family:
         return _together(text, near, before[-1], -1)
 
 
-def load_family(rule: Mapping[str, Any], directory: Path | None) -> Family:
+def load_family(rule: Mapping[str, Any], mappings: Mappings) -> Family:
     """The [subject] table of context.toml with the relatives of relationships.toml. Raises MappingError."""
-    people = load_table("relationships", directory)
+    people = mappings.table("relationships")
     words = {" ".join(word.lower().split()) for entry in people["codes"].values() for word in entry["words"]}
     words -= {"maternal", "paternal", "familial"}
     gap = rf"(?:\s+{any_of(map(str.lower, rule['between']))})*"
@@ -120,7 +119,7 @@ def load_family(rule: Mapping[str, Any], directory: Path | None) -> Family:
         has=re.compile(rf"\s+(?:(?:who|also|reportedly)\s+)*{any_of(map(str.lower, rule['has']))}{gap}\s+"),
         history=re.compile(rf"{any_of(map(str.lower, rule['family']))}{gap}\s+$"),
         patient=frozenset(map(str.lower, rule["patient"])),
-        sections=frozenset(load_table("assertion", directory)["sections"]["family"]),
+        sections=frozenset(mappings.table("assertion")["sections"]["family"]),
     )
 
 
