@@ -16,6 +16,7 @@ from kiwi_fhir.extract.choice import ModelChoice
 from kiwi_fhir.extract.engine import Extractor, chunks, extract
 from kiwi_fhir.run.mapper import DocumentMapper
 from kiwi_fhir.run.shards import map_document
+from kiwi_fhir.tables import Mappings
 from kiwi_fhir.types import Document, Fact, Failure, Mention, Note
 from kiwi_fhir.write.page import page
 
@@ -109,8 +110,9 @@ def load(
         min_score=min_score,
         recorded=recorded,
     )
-    mapper = DocumentMapper(config)  # first: what is wrong with a table is said before weights are read
-    extractor = ModelChoice.of(config).load(threads=threads, device=device, tables=config.tables)
+    tables = Mappings.read(config.mappings)
+    mapper = DocumentMapper(config, tables)  # first: what is wrong with a table is said before weights are read
+    extractor = ModelChoice.of(config).load(threads=threads, device=device, mappings=tables)
     return Kiwi(extractor, mapper, min_score=min_score)
 
 
