@@ -40,7 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         run = prepare(
             own.source,
             own.input,
-            config.with_options(model=own.model, sinks=tuple(own.sink or ())),
+            config.with_options(model=own.model, sink=tuple(own.sink or ())),
             files=files_for(own.input),
             store=store_for(own.output),
             resume=own.resume,

@@ -37,7 +37,7 @@ def notes():
     """Name -> document, with metadata and sections as a run gives them."""
     found = {}
     for read in read_folder(GOLDEN / "notes"):
-        name, sections = read.note.id, segment(read.note.text)
+        name, structure = read.note.id, segment(read.note.text).structure
         known = TIMES[name] is not None
         note = replace(
             read.note,
@@ -46,7 +46,7 @@ def notes():
             encounter_id="e1" if known else None,
             time=TIMES[name],
         )
-        mentions = [replace(mention, section=sections.section_at(mention.span.start)) for mention in read.mentions]
+        mentions = [replace(mention, section=structure.kind_at(mention.span.start)) for mention in read.mentions]
         found[name] = replace(read, note=note, mentions=tuple(mentions))
     return found
 

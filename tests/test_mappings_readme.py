@@ -56,14 +56,14 @@ def document(marked, mappings=None):
             spans.append((Span(open_marks.pop(), len(text)), mark[1]))
     text += marked[at:]
     assert not open_marks
-    sections = segment(text, mappings)
+    structure = segment(text, mappings).structure
     mentions = []
     for span, label in sorted(spans):
         assert label in (*MENTION_LABELS, *MODIFIER_LABELS), label
         if label in MENTION_LABELS:
             near = [Modifier(kind, other) for other, kind in sorted(spans) if _line(text, other) == _line(text, span)]
             held = tuple(modifier for modifier in near if modifier.label in ALLOWED_PAIRS[label])
-            mentions.append(Mention(label, span, held, section=sections.section_at(span.start)))
+            mentions.append(Mention(label, span, held, section=structure.kind_at(span.start)))
     note = Note("example", text, patient_id="p1", time="2011-03-05")
     return Document(note, tuple(mentions), "readme")
 

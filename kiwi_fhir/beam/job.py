@@ -56,7 +56,7 @@ class _Read(_Timed):
     def process(self, item: Input) -> Iterator[Shard[Note]]:
         with progress.noted():
             started = time.monotonic()
-            for shard in read_shards(self._source, item, self._config.shard_notes):
+            for shard in read_shards(self._source, item, self._config.run.shard_notes):
                 if is_done(self._store, shard, self._fingerprint):
                     self._keep(shard)
                     continue
@@ -160,7 +160,7 @@ class _Write(_Timed):
 
     def setup(self) -> None:
         with progress.noted():
-            self._remote = remote_sinks(self._config.sinks, self._config)
+            self._remote = remote_sinks(self._config.run.sink, self._config)
 
     def teardown(self) -> None:
         for sink in self._remote:
@@ -170,7 +170,7 @@ class _Write(_Timed):
         started = time.monotonic()
         with progress.noted():
             deliver = [sink.write for sink in self._remote]
-            entry = write_shard(self._store, shard, self._config.sinks, self._fingerprint, deliver)
+            entry = write_shard(self._store, shard, self._config.run.sink, self._fingerprint, deliver)
         Metrics.counter(NAMESPACE, "shards_written").inc()
         self._spend(started)
         yield entry
@@ -196,7 +196,10 @@ def build(pipeline: beam.Pipeline, run: Run, *, spread: bool) -> beam.PCollectio
     """
     config = run.config
     load_model = partial(
-        ModelChoice.of(config).load, threads=config.threads, device=config.device, mappings=run.mappings
+        ModelChoice.of(config.model).load,
+        threads=config.model.threads,
+        device=config.model.device,
+        mappings=run.mappings,
     )
     notes = (
         pipeline
@@ -207,7 +210,7 @@ def build(pipeline: beam.Pipeline, run: Run, *, spread: bool) -> beam.PCollectio
         notes = notes | "Spread" >> beam.Reshuffle()
     return (
         notes
-        | Extract(load_model, config.min_score)
+        | Extract(load_model, config.model.min_score)
         | MapToFhir(partial(DocumentMapper, config, run.mappings))
         | WriteShards(run.store, config, run.fingerprint)
     )
@@ -245,10 +248,10 @@ def execute(run: Run, options: PipelineOptions) -> dict[str, Any]:
     if errors:
         raise InputError(" ".join(errors))
     notes = report["notes"]
-    if notes["in"] and notes["failed"] / notes["in"] > run.config.max_failure_rate:
+    if notes["in"] and notes["failed"] / notes["in"] > run.config.run.max_failure_rate:
         raise TooManyFailures(
             f"{notes['failed']} of {notes['in']} notes failed, more than --max-failure-rate "
-            f"{run.config.max_failure_rate:g} allows: see {FAILURES}."
+            f"{run.config.run.max_failure_rate:g} allows: see {FAILURES}."
         )
     return report
 

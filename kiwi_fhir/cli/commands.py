@@ -2,37 +2,14 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from kiwi_fhir import __version__
-from kiwi_fhir.cli.options import (
-    AllowHost,
-    Debug,
-    Device,
-    Export,
-    FourBit,
-    Input,
-    Mappings,
-    MinScore,
-    Model,
-    OmopClinical,
-    OmopCreate,
-    OmopIds,
-    OmopNotes,
-    Parallel,
-    Query,
-    ReplaceVersions,
-    ServerIds,
-    Source,
-    Templates,
-    Terminology,
-    Threads,
-    Unconstrained,
-)
+from kiwi_fhir.cli.options import Arch, ConfigFile, Debug, Format, Input, NoteFormat, Source, config_of, takes
+from kiwi_fhir.config import GROUPS
 
 app = typer.Typer(
     name="kiwi-fhir",
@@ -42,27 +19,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-
-
-class Arch(StrEnum):
-    """What `train` makes."""
-
-    BERT = "bert"
-    LLAMA_TAGGER = "llama-tagger"
-    LLAMA = "llama"
-
-
-class Format(StrEnum):
-    """What `extract` writes."""
-
-    BRAT = "brat"
-    JSONL = "jsonl"
-
-
-class NoteFormat(StrEnum):
-    """What `notes` writes."""
-
-    DOCUMENT_REFERENCE = "document-reference"
 
 
 def _version(show: bool) -> None:
@@ -93,124 +49,40 @@ def demo(
 
 
 @app.command(context_settings={"allow_extra_args": True})
+@takes(*GROUPS)
 def run(
     context: typer.Context,
     source: Source,
     input_: Input,
     output: Annotated[str, typer.Option("--output", "-o", help="A folder or URL for bundles, failures and run.json.")],
-    sink: Annotated[
-        list[str] | None,
-        typer.Option(help="ndjson, brat, html, fhir=URL or omop=URL; may be repeated.", show_default="ndjson"),
-    ] = None,
-    model: Model = None,
-    templates: Templates = None,
-    four_bit: FourBit = False,
-    unconstrained: Unconstrained = False,
-    threads: Threads = None,
-    device: Device = None,
-    min_score: MinScore = None,
-    mappings: Mappings = None,
-    terminology: Terminology = None,
-    fuzzy: Annotated[bool, typer.Option("--fuzzy", help="Link names with a misspelled word too.")] = False,
-    medcat: Annotated[bool, typer.Option("--medcat", help="Have MedCAT link, on a CSV or its model pack.")] = False,
-    trust_pack: Annotated[bool, typer.Option("--trust-pack", help="Load a MedCAT pack: it can run code.")] = False,
-    config: Annotated[Path | None, typer.Option(help="A TOML file with the same settings.")] = None,
-    shard_notes: Annotated[
-        int | None, typer.Option(min=1, help="Notes in a file of the output.", show_default="1000")
-    ] = None,
-    max_failure_rate: Annotated[
-        float | None, typer.Option(min=0, max=1, help="Share of notes that may fail.", show_default="0.1")
-    ] = None,
-    recorded: Annotated[
-        str | None,
-        typer.Option(help="The instant of every Provenance (ISO 8601, or 'now').", show_default="the model's release"),
-    ] = None,
-    query: Query = None,
-    export: Export = None,
-    allow_host: AllowHost = None,
-    replace_versions: ReplaceVersions = False,
-    server_ids: ServerIds = False,
-    parallel: Parallel = None,
-    omop_create: OmopCreate = False,
-    omop_notes: OmopNotes = False,
-    omop_clinical: OmopClinical = False,
-    omop_ids: OmopIds = None,
+    config: ConfigFile = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run that OUTPUT holds.")] = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Count notes and windows, estimate the time, stop.")
     ] = False,
     debug: Debug = False,
+    **options: Any,
 ) -> None:
     """Notes to FHIR bundles: the pipeline. Options after `--` go to Beam."""
     from kiwi_fhir.cli.run import run_pipeline
 
-    run_pipeline(
-        source,
-        input_,
-        output,
-        _config(
-            config,
-            sinks=tuple(sink or ()),
-            model=model,
-            templates=templates,
-            four_bit=four_bit or None,
-            unconstrained=unconstrained or None,
-            threads=threads,
-            device=device,
-            min_score=min_score,
-            mappings=str(mappings) if mappings else None,
-            terminology=terminology,
-            fuzzy=fuzzy or None,
-            medcat=medcat or None,
-            trust_pack=trust_pack or None,
-            shard_notes=shard_notes,
-            max_failure_rate=max_failure_rate,
-            recorded=recorded,
-            queries=tuple(query or ()),
-            export=export,
-            allow_hosts=tuple(allow_host or ()),
-            replace_versions=replace_versions or None,
-            server_ids=server_ids or None,
-            parallel=parallel,
-            omop_create=omop_create or None,
-            omop_notes=omop_notes or None,
-            omop_clinical=omop_clinical or None,
-            omop_ids=str(omop_ids) if omop_ids else None,
-        ),
-        context.args,
-        resume=resume,
-        dry_run=dry_run,
-    )
+    settings = config_of(options, config)
+    run_pipeline(source, input_, output, settings, context.args, resume=resume, dry_run=dry_run)
 
 
 @app.command()
+@takes("model", "run.max_failure_rate")
 def extract(
     path: Annotated[list[Path], typer.Argument(help="Text files, or folders of .txt files.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="Where the files go.")],
     format_: Annotated[Format, typer.Option("--format", help="brat: NAME.txt and NAME.ann; jsonl.")] = Format.BRAT,
-    model: Model = None,
-    templates: Templates = None,
-    four_bit: FourBit = False,
-    unconstrained: Unconstrained = False,
-    threads: Threads = None,
-    device: Device = None,
-    min_score: MinScore = None,
     debug: Debug = False,
+    **options: Any,
 ) -> None:
     """Text files to mentions and modifiers, without FHIR."""
     from kiwi_fhir.cli.extract import extract_files
 
-    config = _config(
-        None,
-        model=model,
-        templates=templates,
-        four_bit=four_bit or None,
-        unconstrained=unconstrained or None,
-        threads=threads,
-        device=device,
-        min_score=min_score,
-    )
-    extract_files(path, output, format_.value, config)
+    extract_files(path, output, format_.value, config_of(options))
 
 
 @app.command()
@@ -234,6 +106,7 @@ def evaluate(
 
 
 @app.command()
+@takes("model.four_bit", "model.threads", "model.device")
 def train(
     corpus: Annotated[Path, typer.Argument(help="A brat folder.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="The model folder to write.")],
@@ -247,7 +120,6 @@ def train(
     templates: Annotated[
         Path | None, typer.Option(help="LLaMA: a folder of prompts.", show_default="the program's")
     ] = None,
-    four_bit: FourBit = False,
     dev: Annotated[
         Path | None, typer.Option(help="A file with names of CORPUS's notes, one a line: they choose a tagger's epoch.")
     ] = None,
@@ -288,9 +160,8 @@ def train(
     seed: Annotated[int | None, typer.Option(help="Seed of everything random.", show_default="13")] = None,
     name: Annotated[str, typer.Option(help="The model's name in results.")] = "kiwi",
     version: Annotated[str, typer.Option(help="The model's version in results.")] = "0.1.0",
-    threads: Threads = None,
-    device: Device = None,
     debug: Debug = False,
+    **options: Any,
 ) -> None:
     """A model from a brat folder: a BERT or a LLaMA; taggers learn from more text first if there is any.
 
@@ -311,8 +182,6 @@ def train(
         templates=templates,
         name=name,
         version=version,
-        threads=threads,
-        device=device,
         base=base,
         rank=rank,
         epochs=epochs,
@@ -321,7 +190,7 @@ def train(
         learning_rate=learning_rate,
         dropout=dropout,
         seed=seed,
-        four_bit=four_bit or None,
+        **options,
     )
 
 
@@ -340,35 +209,24 @@ def validate(
 
 
 @app.command()
+@takes("fhir.replace", "fhir.server_ids", "fhir.parallel", "run.max_failure_rate")
 def load(
     path: Annotated[Path, typer.Argument(help="The output of a run, a folder of NDJSON(.gz) files, or one file.")],
     to: Annotated[str, typer.Option("--to", help="The base URL of a FHIR R4 server.")],
-    replace_versions: ReplaceVersions = False,
-    server_ids: ServerIds = False,
-    parallel: Parallel = None,
-    max_failure_rate: Annotated[
-        float, typer.Option(min=0, max=1, help="Share of notes that the server may refuse.")
-    ] = 0.1,
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on with a load that stopped, and try refused notes again.")
     ] = False,
     debug: Debug = False,
+    **options: Any,
 ) -> None:
     """Bundles that a run wrote, to a FHIR server; log in by KIWI_FHIR_* of the environment. Safe to run again."""
     from kiwi_fhir.cli.load import load_bundles
 
-    load_bundles(
-        path,
-        to,
-        replace=replace_versions,
-        server_ids=server_ids,
-        parallel=parallel or 4,
-        max_failure_rate=max_failure_rate,
-        resume=resume,
-    )
+    load_bundles(path, to, config_of(options), resume=resume)
 
 
 @app.command()
+@takes("notes", "mapping.mappings", "fhir.parallel", "run.max_failure_rate")
 def notes(
     source: Source,
     input_: Input,
@@ -380,27 +238,13 @@ def notes(
             help="Of times that state none: America/New_York, as mimic-fhir has it.", show_default="dates alone"
         ),
     ] = None,
-    query: Query = None,
-    export: Export = None,
-    allow_host: AllowHost = None,
-    mappings: Mappings = None,
-    max_failure_rate: Annotated[
-        float | None, typer.Option(min=0, max=1, help="Share of notes that may fail.", show_default="0.1")
-    ] = None,
     debug: Debug = False,
+    **options: Any,
 ) -> None:
     """The notes themselves as FHIR DocumentReferences, one a line, with the ids that bundles refer to."""
     from kiwi_fhir.cli.notes import write_notes
 
-    options = _config(
-        None,
-        mappings=str(mappings) if mappings else None,
-        max_failure_rate=max_failure_rate,
-        queries=tuple(query or ()),
-        export=export,
-        allow_hosts=tuple(allow_host or ()),
-    )
-    write_notes(source, input_, output, options, time_zone=time_zone)
+    write_notes(source, input_, output, config_of(options), time_zone=time_zone)
 
 
 mappings_app = typer.Typer(
@@ -423,23 +267,30 @@ def mappings_check(
 
 
 @mappings_app.command("show")
+@takes("mapping.mappings")
 def mappings_show(
     mention: Annotated[str | None, typer.Option(help="problem, test, drug or treatment.", show_default="all")] = None,
-    mappings: Mappings = None,
     debug: Debug = False,
+    **options: Any,
 ) -> None:
     """What each modifier sets, the choices in effect, and what MAPPINGS changes, with file and line."""
     from kiwi_fhir.cli.mappings import show_mappings
 
-    show_mappings(mention, mappings)
+    show_mappings(mention, config_of(options).mapping.mappings)
 
 
-def _config(path: Path | None, **options: Any) -> Any:
-    from datetime import UTC, datetime
+config_app = typer.Typer(help="The settings of a run.", no_args_is_help=True, add_completion=False)
+app.add_typer(config_app, name="config")
 
-    from kiwi_fhir.config import Config, read_config
 
-    if options.get("recorded") == "now":
-        options["recorded"] = datetime.now(UTC).isoformat(timespec="seconds")
+@config_app.callback()
+def _config() -> None: ...
 
-    return (read_config(path) if path else Config()).with_options(**options)
+
+@config_app.command("show")
+@takes(*GROUPS)
+def config_show(config: ConfigFile = None, debug: Debug = False, **options: Any) -> None:
+    """The settings that a run with these options has, as a config file; passwords of URLs are left out."""
+    from kiwi_fhir.cli.config import to_toml
+
+    typer.echo(to_toml(config_of(options, config)), nl=False)

@@ -28,7 +28,7 @@ _TYPES = {
 def run_demo(output: Path) -> None:
     """Run the synthetic notes, print what each became, and put the page at OUTPUT/index.html."""
     with as_file(files("kiwi_fhir.demo") / "DocumentReference.ndjson") as notes:
-        config = Config(sinks=("ndjson", "brat", "html"))
+        config = Config().with_options(sink=("ndjson", "brat", "html"))
         run_pipeline("document-reference", [str(notes)], str(output), config, [], replace=True)
         titles = [_title(orjson.loads(line)) for line in notes.read_bytes().splitlines() if line.strip()]
     table = Table(title="Resources", title_justify="left", box=SIMPLE_HEAD, padding=0, pad_edge=False)

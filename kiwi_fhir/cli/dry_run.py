@@ -31,7 +31,7 @@ def estimate(kind: str, inputs: Sequence[str], config: Config, console: Console)
     Raises UsageError (and its kinds) for a source, mapping file or terminology that can't be used, and InputError,
     after the counts, for a file that breaks off.
     """
-    mappings = Mappings.read(config.mappings)
+    mappings = Mappings.read(config.mapping.mappings)
     source, paths = open_source(kind, inputs, config, mappings, input_files(kind, inputs))
     try:
         return _estimate(source, paths, config, mappings, console)
@@ -45,7 +45,9 @@ def _estimate(
     terminology = DocumentMapper(
         config, mappings
     ).terminology  # mapping files and terminology are checked, its index is built
-    extractor = ModelChoice.of(config).load(threads=config.threads, device=config.device, mappings=mappings)
+    extractor = ModelChoice.of(config.model).load(
+        threads=config.model.threads, device=config.model.device, mappings=mappings
+    )
     counts: Counter[str] = Counter(notes=0, failed=0, characters=0, windows=0)
     sample: list[Note] = []
     broken = []
@@ -78,7 +80,7 @@ def _estimate(
     table.add_row("notes", f"{counts['notes']:,}, {counts['failed']:,} can't be read, {source.dropped:,} left out")
     table.add_row("characters", f"{counts['characters']:,}")
     table.add_row("windows", f"{counts['windows']:,}")
-    table.add_row("terminology", f"{config.terminology}, {terminology[:12]}")
+    table.add_row("terminology", f"{config.mapping.terminology}, {terminology[:12]}")
     table.add_row("estimate", f"{seconds / 60:.1f} minutes for the model on this machine")
     console.print(table)
     if broken:

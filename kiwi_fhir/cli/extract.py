@@ -22,13 +22,15 @@ from kiwi_fhir.write.store import LocalStore
 def extract_files(paths: list[Path], output: Path, format_: str, config: Config) -> None:
     """Write mentions and modifiers of text files under `output`; what fails goes to failures.ndjson there.
 
-    Raises UsageError for a path that is not there and TooManyFailures over `config.max_failure_rate`.
+    Raises UsageError for a path that is not there and TooManyFailures over `config.run.max_failure_rate`.
     """
     quiet_libraries()
     source = SOURCES["text"](LOCAL)
     files = source.files([str(path) for path in paths])
-    mappings = Mappings.read(config.mappings)
-    extractor = ModelChoice.of(config).load(threads=config.threads, device=config.device, mappings=mappings)
+    mappings = Mappings.read(config.mapping.mappings)
+    extractor = ModelChoice.of(config.model).load(
+        threads=config.model.threads, device=config.model.device, mappings=mappings
+    )
     store = LocalStore(str(output))
     failures: list[Failure] = []
     done = 0
@@ -38,7 +40,7 @@ def extract_files(paths: list[Path], output: Path, format_: str, config: Config)
         for chunk in _chunks(found for file in files for found in source.read(file)):
             failures.extend(found for found in chunk if isinstance(found, Failure))
             notes = [found for found in chunk if isinstance(found, Note)]
-            for result in extract(extractor, notes, min_score=config.min_score):
+            for result in extract(extractor, notes, min_score=config.model.min_score):
                 if isinstance(result, Document):
                     done += 1
                     failures.extend(result.failures)
@@ -56,7 +58,7 @@ def extract_files(paths: list[Path], output: Path, format_: str, config: Config)
     store.write(FAILURES, failure_lines(failures)) if failures else store.remove(FAILURES)
     sys.stderr.write(f"kiwi-fhir: {done} of {len(files)} files written to {output}.\n")
     failed = sum(not failure.kept for failure in failures)
-    if files and failed / len(files) > config.max_failure_rate:
+    if files and failed / len(files) > config.run.max_failure_rate:
         raise TooManyFailures(f"{failed} of {len(files)} files failed: see {output / FAILURES}.")
 
 

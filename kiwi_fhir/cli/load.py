@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from kiwi_fhir.cli.run import quiet_libraries
+from kiwi_fhir.config import Config
 from kiwi_fhir.errors import KiwiError, TooManyFailures
 from kiwi_fhir.write.fhir.load import Counts, Load
 from kiwi_fhir.write.fhir.server import FhirServer
@@ -20,23 +21,21 @@ _PLAIN_SECONDS = 30.0
 def load_bundles(
     path: Path,
     to: str,
+    config: Config,
     *,
-    replace: bool = False,
-    server_ids: bool = False,
-    parallel: int = 4,
-    max_failure_rate: float = 0.1,
     resume: bool = False,
 ) -> Counts:
-    """Send the bundles of `path` and print the counts.
+    """Send the bundles of `path` as `config.fhir` says, and print the counts.
 
     Raises UsageError for a call that can't work, KiwiError where the server is gone, TooManyFailures over the rate.
     """
     quiet_libraries()
     console = Console(stderr=True)
-    server = FhirServer(to, replace=replace, server_ids=server_ids, parallel=parallel)
+    fhir, allowed = config.fhir, config.run.max_failure_rate
+    server = FhirServer(to, replace=fhir.replace, server_ids=fhir.server_ids, parallel=fhir.parallel)
     started = time.monotonic()
     try:
-        load = Load(path, server, f"{replace} {server_ids}", resume=resume)
+        load = Load(path, server, f"{fhir.replace} {fhir.server_ids}", resume=resume)
         server.check()
         try:
             _run(load, console)
@@ -48,9 +47,9 @@ def load_bundles(
         server.close()
     counts = load.counts
     refused = counts.notes["refused"]
-    if counts.sent and refused / counts.sent > max_failure_rate:
+    if counts.sent and refused / counts.sent > allowed:
         raise TooManyFailures(
-            f"{refused} of {counts.sent} notes were refused, more than --max-failure-rate {max_failure_rate:g} allows: "
+            f"{refused} of {counts.sent} notes were refused, more than --max-failure-rate {allowed:g} allows: "
             f"see {load.failures_file}."
         )
     return counts

@@ -11,8 +11,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from kiwi_fhir.documents.headings import load_headings
 from kiwi_fhir.errors import UsageError
-from kiwi_fhir.extract.segment import section_headers
 from kiwi_fhir.fhir.rules import load_rules
 from kiwi_fhir.normalize import Normalizer
 from kiwi_fhir.normalize.terminology.codes import load_codes
@@ -55,11 +55,11 @@ _WORDS: dict[str, str] = {
 }
 
 
-def check_mappings(choice: Path | None) -> None:
+def check_mappings(choice: str | Path | None) -> None:
     """Load every mapping file as a run does, and say how many are right. Raises MappingError for the first fault."""
     mappings = Mappings.read(choice)
     mappings.check()
-    section_headers(mappings)
+    load_headings(mappings)
     load_note_types(mappings)
     load_terminology(mappings)
     load_codes(mappings)
@@ -69,7 +69,7 @@ def check_mappings(choice: Path | None) -> None:
     sys.stderr.write(f"kiwi-fhir: {len(mappings.names)} tables right.\n")
 
 
-def show_mappings(mention: str | None, choice: Path | None) -> None:
+def show_mappings(mention: str | None, choice: str | Path | None) -> None:
     """Print what each modifier of `mention` (all without one) sets, the choices in effect, and what `choice` changes.
 
     Raises UsageError for an unknown mention, MappingError for mapping files that are wrong.

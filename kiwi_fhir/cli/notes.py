@@ -35,12 +35,12 @@ def write_notes(kind: str, inputs: Sequence[str], output: Path, config: Config, 
 
     Notes that can't be read, and those without a text, go to NAME.failures.jsonl beside it. `time_zone` (its IANA name)
     is that of times that state none. Raises UsageError for a call that can't work, InputError where an input broke off
-    (what came before it is written), TooManyFailures over `config.max_failure_rate`.
+    (what came before it is written), TooManyFailures over `config.run.max_failure_rate`.
     """
     quiet_libraries()
     from kiwi_fhir.run.prepare import open_source
 
-    mappings = Mappings.read(config.mappings)
+    mappings = Mappings.read(config.mapping.mappings)
     rules, zone = load_rules(mappings), _zone(time_zone)
     source, paths = open_source(kind, inputs, config, mappings, input_files(kind, inputs))
     try:
@@ -94,10 +94,10 @@ def _write(
     if broken:
         raise InputError(" ".join(dict.fromkeys(broken)))
     total = counts["written"] + len(failures)
-    if failures and len(failures) / total > config.max_failure_rate:
+    if failures and len(failures) / total > config.run.max_failure_rate:
         raise TooManyFailures(
             f"{len(failures)} of {total} notes failed, more than --max-failure-rate "
-            f"{config.max_failure_rate:g} allows: see {output.parent / beside}."
+            f"{config.run.max_failure_rate:g} allows: see {output.parent / beside}."
         )
     return counts["written"]
 

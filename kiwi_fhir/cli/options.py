@@ -1,83 +1,84 @@
-"""The options that several commands share, or that have a long help."""
+"""The options that several commands share: those of the settings are made of what config.py declares."""
 
 from __future__ import annotations
 
+import inspect
+from collections.abc import Callable
+from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, TypeVar
 
 import typer
+
+from kiwi_fhir.config import GROUPS, Config, Setting, read_config
 
 Source = Annotated[str, typer.Option(help="document-reference, mimic-iii, mimic-iv, omop, text or fhir.")]
 Input = Annotated[list[str], typer.Option("--input", "-i", help="A file, a folder, a glob or a URL; may be repeated.")]
 Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
-Model = Annotated[
-    str | None,
-    typer.Option(
-        help="default, smollm2-tagger, smollm2, a model folder, or the URL of a server with a LLaMA.",
-        show_default="default",
-    ),
+ConfigFile = Annotated[
+    Path | None, typer.Option("--config", help="A TOML file with the settings below (`kiwi-fhir config show`).")
 ]
-Templates = Annotated[
-    str | None, typer.Option(help="LLaMA: a folder of prompts.", show_default="the model's, else the program's")
-]
-FourBit = Annotated[bool, typer.Option("--four-bit", help="LLaMA: weights in four bits (CUDA, extra qlora).")]
-Unconstrained = Annotated[
-    bool, typer.Option("--unconstrained", help="LLaMA: let it write other things than the text and tags.")
-]
-Terminology = Annotated[
-    str | None,
-    typer.Option(
-        help="Names and codes: a folder of Athena's files, a CSV (name, code, system, type), or 'none'.",
-        show_default="ICD-10-CM and DrugBank",
-    ),
-]
-MinScore = Annotated[
-    float | None,
-    typer.Option(min=0, max=1, help="Leave out what the model is less sure of (README).", show_default="0: nothing"),
-]
-Threads = Annotated[int | None, typer.Option(min=1, help="Processor threads.", show_default="all")]
-Device = Annotated[
-    str | None,
-    typer.Option(
-        help="cpu, cuda or mps; openvino: the processor in int8, by the extra of that name.",
-        show_default="the best of torch's",
-    ),
-]
-Mappings = Annotated[
-    Path | None, typer.Option(help="A profile (us-core), a TOML file of overrides, or a folder of mapping files.")
-]
-ReplaceVersions = Annotated[
-    bool,
-    typer.Option("--replace", help="FHIR server: remove what an earlier model wrote for the same notes."),
-]
-ServerIds = Annotated[
-    bool, typer.Option("--server-ids", help="FHIR server: it gives the ids, ours become identifiers.")
-]
-Parallel = Annotated[
-    int | None,
-    typer.Option(min=1, help="FHIR server: notes that a worker sends or fetches at a time.", show_default="4"),
-]
-Query = Annotated[
-    list[str] | None,
-    typer.Option(
-        help="FHIR source: a search, such as 'type=18842-5&date=ge2024' or 'DiagnosticReport?status=final'; "
-        "may be repeated.",
-        show_default="all DocumentReferences",
-    ),
-]
-Export = Annotated[
-    str | None, typer.Option(help="FHIR source: read by a Bulk Data export of 'system', 'Patient' or 'Group/ID'.")
-]
-AllowHost = Annotated[
-    list[str] | None,
-    typer.Option(help="FHIR source: another server (https://HOST) that attachments may be on; gets no credentials."),
-]
-OmopCreate = Annotated[bool, typer.Option("--omop-create", help="OMOP: make the tables that are missing.")]
-OmopNotes = Annotated[bool, typer.Option("--omop-notes", help="OMOP: write NOTE rows too.")]
-OmopClinical = Annotated[
-    bool, typer.Option("--omop-clinical", help="OMOP: write conditions, drugs, measurements and procedures too.")
-]
-OmopIds = Annotated[
-    Path | None,
-    typer.Option(help="OMOP: a CSV (note, note_id, person_id) for notes whose ids are no numbers."),
-]
+
+
+class Arch(StrEnum):
+    """What `train` makes."""
+
+    BERT = "bert"
+    LLAMA_TAGGER = "llama-tagger"
+    LLAMA = "llama"
+
+
+class Format(StrEnum):
+    """What `extract` writes."""
+
+    BRAT = "brat"
+    JSONL = "jsonl"
+
+
+class NoteFormat(StrEnum):
+    """What `notes` writes."""
+
+    DOCUMENT_REFERENCE = "document-reference"
+
+
+_Command = TypeVar("_Command", bound=Callable[..., None])
+
+
+def takes(*wanted: str) -> Callable[[_Command], _Command]:
+    """Give a command the options of these groups (`model`) and settings (`mapping.mappings`), as `**options`."""
+
+    def give(command: _Command) -> _Command:
+        signature = inspect.signature(command, eval_str=True)
+        own = [one for one in signature.parameters.values() if one.kind is not inspect.Parameter.VAR_KEYWORD]
+        made = [_option(group, one) for group, kind in GROUPS.items() for one in kind.declared() if asked(group, one)]
+        command.__signature__ = signature.replace(parameters=[*own, *made])  # type: ignore[attr-defined]
+        command.__annotations__ |= {one.name: one.annotation for one in made}
+        return command
+
+    def asked(group: str, one: Setting) -> bool:
+        return group in wanted or f"{group}.{one.name}" in wanted
+
+    return give
+
+
+def _option(group: str, one: Setting) -> inspect.Parameter:
+    kind = list[str] if one.kind is tuple else one.kind
+    option = typer.Option(
+        f"--{one.name.replace('_', '-')}",
+        help=one.about.help,
+        min=one.about.at_least,
+        max=one.about.at_most,
+        show_default=one.about.shown or (one.kind is not bool and str(one.default)),
+        rich_help_panel=rf"\[{group}] of the config file",
+    )
+    return inspect.Parameter(
+        one.name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=Annotated[kind | None, option]
+    )
+
+
+def config_of(options: dict[str, Any], path: Path | None = None) -> Config:
+    """The config file's settings, and the options that were given in their place."""
+    config = Config() if path is None else read_config(path)
+    return config.with_options(
+        **{name: tuple(value) if isinstance(value, list) else value for name, value in options.items()}
+    )

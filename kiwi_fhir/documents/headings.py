@@ -74,42 +74,55 @@ class Headings:
                     return kind
         return None
 
-    def of_line(self, text: str, start: int, end: int, *, goes_on: bool, open_kind: str | None) -> Iterator[Heading]:
+    def of_line(self, text: str, start: int, end: int, *, goes_on: bool, open_kind: str | None) -> list[Heading]:
         """The headings of the line `[start, end)` in order; `open_kind` is the section that it stands in.
 
         `goes_on` says that the line goes on with the sentence of the one before it.
         """
         lead = _LEAD.match(text, start, end)
         low = first = lead.end() if lead is not None else start
-        led = marked = False
+        found: list[Heading] = []
+        dashed = False  # the last heading ends with a dash
+        unmarked = True
         for mark in _MARK.finditer(text, first, end):
-            at = mark.start()
-            dash = mark[0] != ":"
+            at, dash = mark.start(), mark[0] != ":"
             if at < low or (dash and not text[at + 1 : at + 2].isspace()):
                 continue
-            marked = True
-            found = None
-            if at - first <= _LONGEST and low == first:
-                found = self._at_start(text, first, at, end, dash=dash, open_kind=open_kind)
-            led = led or found is not None
-            found = found or self._inside(text, max(low, at - _LONGEST), at, low, led=led, dash=dash)
-            if found is not None:
-                kind = open_kind if self._is_part(text[found[0] : at], open_kind) else found[1]
-                body = _BODY.match(text, at, end)
-                low = body.end() if body is not None else at + 1
-                open_kind = kind
-                yield Heading(start if found[0] == first else found[0], low, Span(found[0], _name_end(text, at)), kind)
-        if not marked and end - first <= _LONGEST:
-            name = text[first:end].rstrip().rstrip(_TRAIL + "-")
-            if name and _NAME.fullmatch(name) and not (goes_on and not name.isupper()):
-                kind = self.kind(name) or (self.kind_within(name) if name.isupper() else None)
-                if kind is not None:
-                    kind = open_kind if self._is_part(name, open_kind) else kind
-                    yield Heading(start, end, Span(first, first + len(name)), kind)
+            unmarked = False
+            opened = None
+            if low == first and at - first <= _LONGEST:
+                opened = self._at_start(text, first, at, end, dash=dash)
+            opened = opened or self._inside(text, max(low, at - _LONGEST), at, low, led=bool(found), dash=dash)
+            if opened is None:
+                continue
+            begin, kind = opened
+            name = Span(begin, _name_end(text, at))
+            body = _BODY.match(text, at, end)
+            behind, low = low, body.end() if body is not None else at + 1
+            if dashed and not dash and begin == behind:  # "RECOMMENDATIONS - TESTS:" is one heading
+                last = found.pop()
+                begin, name, kind = last.start, Span(last.name.start, name.end), last.kind
+            elif self._is_part(name.of(text), open_kind):
+                kind = open_kind
+            found.append(Heading(start if begin == first else begin, low, name, kind))
+            open_kind, dashed = kind, dash
+        if unmarked and end - first <= _LONGEST:
+            found.extend(self._whole(text, start, first, end, goes_on=goes_on, open_kind=open_kind))
+        return found
 
-    def _at_start(
-        self, text: str, start: int, at: int, end: int, *, dash: bool, open_kind: str | None
-    ) -> tuple[int, str | None] | None:
+    def _whole(
+        self, text: str, start: int, first: int, end: int, *, goes_on: bool, open_kind: str | None
+    ) -> Iterator[Heading]:
+        """The heading that the whole line is, without a colon or dash behind it; its words begin at `first`."""
+        name = text[first:end].rstrip(_TRAIL + "-")
+        if not _NAME.fullmatch(name) or name[-1] in ".,'’" or (goes_on and name[0].islower()):
+            return
+        kind = self.kind(name) or (self.kind_within(name) if name.isupper() else None)
+        if kind is not None and not (name[0].islower() and _plain(name) in self.parts):
+            kind = open_kind if self._is_part(name, open_kind) else kind
+            yield Heading(start, end, Span(first, first + len(name)), kind)
+
+    def _at_start(self, text: str, start: int, at: int, end: int, *, dash: bool) -> tuple[int, str | None] | None:
         """Where a heading at a line's start begins, and its kind."""
         name = text[start:at].rstrip(_TRAIL)
         if not _NAME.fullmatch(name):

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import re
 from bisect import bisect_right
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from kiwi_fhir.documents.headings import Heading, Headings
-from kiwi_fhir.types import Span
+from kiwi_fhir.types import Document, Mention, Span
 
 _LINE_END = re.compile(r"\r\n?|[\n\x0b\x0c\x1c-\x1e\x85\u2028\u2029]")
 # A mark that ends a sentence before a capital, a figure or a list mark, or between two words that were glued together.
@@ -19,9 +19,10 @@ _LINE_END = re.compile(r"\r\n?|[\n\x0b\x0c\x1c-\x1e\x85\u2028\u2029]")
 _STOP = re.compile(
     r"[.?!](?:[\"')\]’”]*(?:\s+|,)(?=[\"'(\[“‘]?[A-Z0-9*#+\[])|(?<=[a-z)]\.)(?=[A-Z][a-z])(?<=[a-z][a-z)]\.))"
 )
-_ABBREVIATION = re.compile(
-    r"(?:\b(?:dr|mr|mrs|ms|st|vs|no|approx|pt|dx|hx|e\.g|i\.e|etc|p\.o|b\.i\.d|t\.i\.d|q\.i\.d|q\.d|p\.r\.n|a\.m|p\.m"
-    r"|mg|ml|[a-z])|^\s*\(?\d{1,3})$",
+#: Words whose full stop (not in the match) ends no sentence, and a list item's number.
+ABBREVIATION = re.compile(
+    r"(?:\b(?:dr|mr|mrs|ms|st|vs|no|approx|appt|pt|pts|dx|hx|e\.g|i\.e|etc|fig|inc|jr|sr|q|p\.o|i\.v|i\.m|b\.i\.d|t\.i\.d"
+    r"|q\.i\.d|q\.d|q\.h\.s|p\.r\.n|a\.m|p\.m|mg|ml|cc|tab|cap|[a-z])|^\s*\(?\d{1,3})$",
     re.IGNORECASE,
 )
 # The mark of a list item: "- ", "* ", "1.", "(2)", "a)"; "-cough" and "+chills" are signs of what follows.
@@ -31,7 +32,7 @@ _ITEM = re.compile(
 _LABEL = re.compile(r"[ \t]*[A-Z][A-Za-z /&]{1,40}:")
 _OPEN_END = re.compile(r"\b(?:of|or|and|the|an?|with|to|for|in|on|at|by|from|no|nor|any|his|her|is|was|has|had)$")
 _UNIT = re.compile(r"(?:mg|mcg|g|ml|mm|cm|units?|tabs?|tablets?|capsules?|puffs?|days?|weeks?|months?|years?|hours?)\b")
-_WRAP_WIDTH = 50  # a line shorter than this was ended by its author, not by a line wrap
+WRAP_WIDTH = 50  # a line shorter than this was ended by its author, not by a line wrap
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +87,14 @@ class Structure:
         """The kind of that section."""
         section = self.section_at(offset)
         return section.kind if section is not None else None
+
+    def is_heading(self, span: Span) -> bool:
+        """Whether `span` is nothing but a heading, which the guideline (rule 3) does not annotate.
+
+        The heading of an imaging section names the test itself ("CT scan: normal").
+        """
+        section = self.section_at(span.start)
+        return section is not None and span.end <= section.body.start and section.kind not in (None, "imaging")
 
     def item_at(self, offset: int) -> Item | None:
         """The list item with the character at `offset`."""
@@ -167,7 +176,7 @@ def _is_ended(text: str, start: int, end: int, following: int, *, joined: bool) 
     """
     if end == start or text[end - 1] in ".:;?!":
         return True
-    if end - start >= _WRAP_WIDTH:
+    if end - start >= WRAP_WIDTH:
         return False
     if not text[following].islower():
         return True
@@ -182,7 +191,7 @@ def _stops(text: str, start: int, end: int) -> list[int]:
         found.end()
         for found in _STOP.finditer(text, start, end)
         if not (
-            text[found.start()] == "." and _ABBREVIATION.search(text[max(start, found.start() - 12) : found.start()])
+            text[found.start()] == "." and ABBREVIATION.search(text[max(start, found.start() - 12) : found.start()])
         )
         and found.end() < end
     ]
@@ -198,3 +207,29 @@ def _sections(headings: list[Heading], length: int) -> list[Section]:
 
 def _start(part: Section | Item) -> int:
     return part.start
+
+
+def placed(document: Document, structure: Structure) -> Document:
+    """`document` with each mention's section read off `structure`; before the first heading a mention keeps its own.
+
+    Mentions that are nothing but a heading are left out, and a mention that begins in a heading ("Meds - metformin")
+    begins behind it.
+    """
+    if not structure.sections:
+        return document
+    mentions = [_placed(mention, structure) for mention in document.mentions]
+    return replace(document, mentions=tuple(mention for mention in mentions if mention is not None))
+
+
+def _placed(mention: Mention, structure: Structure) -> Mention | None:
+    section = structure.section_at(mention.span.start)
+    if section is None:
+        return mention
+    if structure.is_heading(mention.span):
+        return None
+    span, body = mention.span, section.body.start
+    if section.kind not in (None, "imaging") and section.name.end < body and span.start < body < span.end:
+        span = Span(body, span.end)
+    if (span, section.kind) == (mention.span, mention.section):
+        return mention
+    return replace(mention, span=span, section=section.kind)

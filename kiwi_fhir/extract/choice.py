@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qs
 
-from kiwi_fhir.config import Config
+from kiwi_fhir.config import ModelSettings
 from kiwi_fhir.errors import ModelError
 from kiwi_fhir.extract.engine import Extractor
 from kiwi_fhir.extract.folder import model_name, read_config
@@ -43,9 +43,9 @@ class ModelChoice:
     unconstrained: bool = False
 
     @classmethod
-    def of(cls, config: Config) -> ModelChoice:
+    def of(cls, settings: ModelSettings) -> ModelChoice:
         """The model that a config names."""
-        return cls(config.model, config.templates, config.four_bit, config.unconstrained)
+        return cls(settings.model, settings.templates, settings.four_bit, settings.unconstrained)
 
     @property
     def is_server(self) -> bool:

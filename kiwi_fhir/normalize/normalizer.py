@@ -9,6 +9,8 @@ import re
 from dataclasses import replace
 from datetime import date
 
+from kiwi_fhir.documents.headings import load_headings
+from kiwi_fhir.documents.structure import Structure, placed, read_structure
 from kiwi_fhir.normalize.ages import About
 from kiwi_fhir.normalize.context.allergies import load_allergies
 from kiwi_fhir.normalize.context.assertion import load_assertions, strongest
@@ -23,8 +25,7 @@ from kiwi_fhir.normalize.result.quantity import load_units
 from kiwi_fhir.normalize.result.results import load_results
 from kiwi_fhir.normalize.terminology import Linker
 from kiwi_fhir.normalize.terminology.properties import load_properties
-from kiwi_fhir.normalize.text.sentences import Sentences, lower, sentences
-from kiwi_fhir.normalize.text.words import Vocabulary, load_vocabulary, one_line
+from kiwi_fhir.normalize.text.words import Vocabulary, load_vocabulary, lower, one_line
 from kiwi_fhir.tables import Mappings
 from kiwi_fhir.types import Assertion, Coding, Document, Fact, Mention, Modifier, ModifierLabel, Moment, Span, Term
 
@@ -47,6 +48,7 @@ class Normalizer:
         mappings = mappings or Mappings.read()
         self._properties = None if linker is None else load_properties(mappings)
         units = load_units(mappings)
+        self._headings = load_headings(mappings)
         self._assertions = load_assertions(mappings)
         self._context = load_context(mappings)
         self._allergies = load_allergies(mappings)
@@ -63,11 +65,13 @@ class Normalizer:
     def facts(self, document: Document) -> list[Fact]:
         """One fact per mention of `document`, in its order, and one per statement that there are no allergies.
 
+        A mention that is nothing but a heading makes no fact; where the text has sections, they are the mentions' own.
         A fact's mention also holds the modifiers that the rules of context.toml add.
         """
         text, note_date = document.note.text, day_of(document.note.time)
-        lowered, cut = lower(text), sentences(text)
-        document = self._context.complete(document, lowered, cut)
+        lowered, structure = lower(text), read_structure(text, self._headings)
+        document = placed(document, structure)
+        document = self._context.complete(document, lowered, structure)
         reasons, awaited = self._reasons(document)
         facts: list[Fact] = []
         linked = self._linker.codings(document) if self._linker is not None else [()] * len(document.mentions)
@@ -77,15 +81,15 @@ class Normalizer:
             elif mention.label == "test":
                 fact = self._fitted(self._test(text, mention, codings, note_date))
             elif mention.label == "drug":
-                fact = self._drug(text, mention, codings, note_date, reasons, cut)
+                fact = self._drug(text, mention, codings, note_date, reasons, structure)
             else:
-                fact = self._treatment(text, mention, codings, note_date, cut)
+                fact = self._treatment(text, mention, codings, note_date, structure)
             facts.append(fact)
         for index, fact in enumerate(facts):
-            plan = self._plans.read(lowered, facts, index, cut) if fact.mention.label != "problem" else None
+            plan = self._plans.read(lowered, facts, index, structure) if fact.mention.label != "problem" else None
             if plan is not None:
                 facts[index] = replace(fact, plan=plan)
-        return self._allergies.resolve(text, lowered, cut, facts)
+        return self._allergies.resolve(text, lowered, structure, facts)
 
     def _fitted(self, fact: Fact) -> Fact:
         """A test with the code that its results can have, or none, and with the code's category."""
@@ -182,21 +186,21 @@ class Normalizer:
         codings: tuple[Coding, ...],
         note_date: date | None,
         reasons: dict[Span, str],
-        cut: Sentences,
+        structure: Structure,
     ) -> Fact:
         dosages, forms, timed = self._dosages.read(text, mention, reasons)
         moments = self._moments(text, mention, note_date, timed)
-        fact = self._treatment(text, mention, codings, note_date, cut)
+        fact = self._treatment(text, mention, codings, note_date, structure)
         return replace(fact, past=_is_past(moments), moments=moments, dosages=dosages, forms=forms)
 
     def _treatment(
-        self, text: str, mention: Mention, codings: tuple[Coding, ...], note_date: date | None, cut: Sentences
+        self, text: str, mention: Mention, codings: tuple[Coding, ...], note_date: date | None, structure: Structure
     ) -> Fact:
         rules = self._assertions
         kinds = [rules.negation_kind(_words(text, modifier.span)) for modifier in _all(mention, "negation")]
         interruption = next((kind for kind in kinds if kind == "stopped" or kind == "on-hold"), None)
         if interruption is None:
-            interruption = rules.interruption(text, mention.span, cut.around(mention.span.start))
+            interruption = rules.interruption(text, mention.span, structure.sentence_at(mention.span.start))
         moments = self._moments(text, mention, note_date)
         return Fact(
             mention=mention,

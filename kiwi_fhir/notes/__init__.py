@@ -72,9 +72,9 @@ def server_source(kind: str, config: Config) -> Source | None:
     """The source of a kind that is a server, None for another kind. Raises UsageError for settings that don't fit."""
     if kind in SERVERS:
         return SERVERS[kind](config)
-    stated = [name for name in ("queries", "export", "allow_hosts") if getattr(config, name)]
+    stated = [f"--{one.name.replace('_', '-')}" for one in config.notes.declared() if getattr(config.notes, one.name)]
     if stated:
-        raise UsageError(f"Only the source 'fhir' has {' and '.join(stated)}, '{kind}' has none.")
+        raise UsageError(f"The source '{kind}' takes no {' or '.join(stated)}: only 'fhir' does.")
     return None
 
 

@@ -30,27 +30,27 @@ class DocumentMapper:
     """
 
     def __init__(self, config: Config, mappings: Mappings | None = None) -> None:
-        mappings = mappings or Mappings.read(config.mappings)
-        choice = ModelChoice.of(config)
+        mappings = mappings or Mappings.read(config.mapping.mappings)
+        choice = ModelChoice.of(config.model)
         self.model, released = choice.identify()
         name, version, digest = self.model.rsplit("-", 2)
         linker, self.terminology = load_linker(
-            config.terminology,
-            fuzzy=config.fuzzy,
-            medcat=config.medcat,
-            trust_pack=config.trust_pack,
+            config.mapping.terminology,
+            fuzzy=config.mapping.fuzzy,
+            medcat=config.mapping.medcat,
+            trust_pack=config.mapping.trust_pack,
             mappings=mappings,
         )
         self._normalizer = Normalizer(mappings, linker)
-        recorded = config.recorded or released
+        recorded = config.fhir.recorded or released
         if recorded is None:
             raise UsageError(f"The model '{name}' states no release: name the instant of Provenances with --recorded.")
-        engine = "OpenVINO int8" if config.device == "openvino" and not choice.is_server else None
+        engine = "OpenVINO int8" if config.model.device == "openvino" and not choice.is_server else None
         model = ModelInfo(name, f"{version}-{digest}", __version__, engine=engine)
         self._writer = BundleWriter(model, recorded=recorded, mappings=mappings)
         self._rows = None
         self.ids: str | None = None
-        if any(sink.startswith("omop=") for sink in config.sinks):
+        if any(sink.startswith("omop=") for sink in config.run.sink):
             self._rows = _row_maker(config, model=name, version=f"{version}-{digest}", recorded=recorded)
             self.ids = self._rows.ids_digest
 
@@ -76,12 +76,12 @@ def _row_maker(config: Config, *, model: str, version: str, recorded: str) -> Ro
     from kiwi_fhir.omop.rows import RowMaker
 
     return RowMaker(
-        IdTable(Path(config.omop_ids)) if config.omop_ids else NumberRule(),
+        IdTable(Path(config.omop.omop_ids)) if config.omop.omop_ids else NumberRule(),
         model=model,
         version=f"{version} (program {__version__})",
         recorded=recorded,
-        notes=config.omop_notes,
-        clinical=config.omop_clinical,
+        notes=config.omop.omop_notes,
+        clinical=config.omop.omop_clinical,
     )
 
 

@@ -53,11 +53,11 @@ def prepare(
     with the run that the output holds, `replace` removes it. Raises UsageError (and its kinds) for a call that can't
     work.
     """
-    remote = remote_sinks(config.sinks, config)
+    remote = remote_sinks(config.run.sink, config)
     done = list(entries(store))
     if done and not (resume or replace):
         raise UsageError(f"{store.root} holds a run already: add --resume to go on with it, or name another folder.")
-    mappings = Mappings.read(config.mappings)
+    mappings = Mappings.read(config.mapping.mappings)
     held = (store.read(HELD) or b"").decode() if resume else ""
     source, paths = open_source(kind, inputs, config, mappings, files, held or None)
     try:
@@ -74,7 +74,7 @@ def prepare(
         for entry in done:
             remove_entry(store, entry)
     remove_leftovers(store)
-    planned = plan_inputs(paths, one_note_each=kind == "text", shard_notes=config.shard_notes)
+    planned = plan_inputs(paths, one_note_each=kind == "text", shard_notes=config.run.shard_notes)
     return Run(source, tuple(planned), store, config, mappings, versions)
 
 

@@ -74,7 +74,7 @@ def _part(segments: Segments, first: int, last: int) -> Segments:
         words=segments.words[first:last],
         sentence_starts=[start - first for start in segments.sentence_starts if first <= start < last] or [0],
         line_starts=frozenset(start - first for start in segments.line_starts if first <= start < last),
-        sections=segments.sections,
+        structure=segments.structure,
     )
 
 

@@ -33,7 +33,9 @@ class Sink(Protocol):
 def _fhir(url: str, config: Config) -> Sink:
     from kiwi_fhir.write.fhir.server import FhirServer
 
-    return FhirServer(url, replace=config.replace_versions, server_ids=config.server_ids, parallel=config.parallel)
+    return FhirServer(
+        url, replace=config.fhir.replace, server_ids=config.fhir.server_ids, parallel=config.fhir.parallel
+    )
 
 
 def _omop(url: str, config: Config) -> Sink:
@@ -42,7 +44,9 @@ def _omop(url: str, config: Config) -> Sink:
     except ImportError as error:
         raise UsageError(f"The package '{error.name}' is missing: install kiwi_fhir[omop].") from error
 
-    return OmopSink(url, create=config.omop_create, notes=config.omop_notes, clinical=config.omop_clinical)
+    return OmopSink(
+        url, create=config.omop.omop_create, notes=config.omop.omop_notes, clinical=config.omop.omop_clinical
+    )
 
 
 #: What may stand before the `=` of a sink.

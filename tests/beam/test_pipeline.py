@@ -25,7 +25,7 @@ from kiwi_fhir.types import Document, Mention, Note, Span
 
 ROWS = 24
 SEED = 4  # its table has rows marked as errors
-CONFIG = Config(device="cpu", shard_notes=7, sinks=("ndjson", "brat"))
+CONFIG = Config().with_options(device="cpu", shard_notes=7, sink=("ndjson", "brat"))
 
 
 def run(kind, inputs, output, config=CONFIG, options=(), **how):
@@ -46,7 +46,7 @@ def files(output):
 @pytest.mark.parametrize("device", ["cpu", "openvino"])
 def test_a_bundle_says_when_it_was_made_in_int8(device):
     document = Document(Note("n1", "Fever."), (Mention("problem", Span(0, 5)),), "human")
-    result, failures = DocumentMapper(Config(device=device, terminology="none"))(document)
+    result, failures = DocumentMapper(Config().with_options(device=device, terminology="none"))(document)
     assert not failures
     assert (b"OpenVINO int8" in result.bundle) is (device == "openvino")
 
@@ -268,7 +268,7 @@ def test_the_launch_file_does_the_same(events, clean, tmp_path, capsys):
     module = importlib.util.module_from_spec(specification)
     specification.loader.exec_module(module)
     config = tmp_path / "kiwi.toml"
-    config.write_text('device = "cpu"\nshard_notes = 7\nsinks = ["ndjson", "brat"]\n')
+    config.write_text('[model]\ndevice = "cpu"\n[run]\nshard_notes = 7\nsink = ["ndjson", "brat"]\n')
     options = ["--source", "mimic-iii", "--input", str(events[0]), "--output", str(tmp_path / "out")]
     assert module.main([*options, "--config", str(config)]) == 0
     assert files(tmp_path / "out") == files(clean[0])

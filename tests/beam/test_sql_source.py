@@ -18,7 +18,7 @@ from kiwi_fhir.write.store import LocalStore
 psycopg = pytest.importorskip("psycopg")
 
 ROWS, SEED = 12, 4  # its table has rows marked as errors
-CONFIG = Config(device="cpu", shard_notes=3, sinks=("ndjson",))
+CONFIG = Config().with_options(device="cpu", shard_notes=3, sink=("ndjson",))
 III = (
     "row_id INT PRIMARY KEY, subject_id INT NOT NULL, hadm_id INT, chartdate TIMESTAMP(0), charttime TIMESTAMP(0), "
     "storetime TIMESTAMP(0), category VARCHAR(50), description VARCHAR(255), cgid INT, iserror CHAR(1), text TEXT"

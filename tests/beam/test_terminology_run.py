@@ -4,8 +4,8 @@ import pickle
 
 import pytest
 
-from kiwi_fhir.config import Config, read_config
-from kiwi_fhir.errors import ConfigError, InputError, UsageError
+from kiwi_fhir.config import Config
+from kiwi_fhir.errors import InputError, UsageError
 from kiwi_fhir.notes import LOCAL
 from kiwi_fhir.run.mapper import DocumentMapper
 from kiwi_fhir.run.prepare import prepare
@@ -28,7 +28,7 @@ def prepared(tmp_path):
         return prepare(
             "text",
             [str(note)],
-            Config(device="cpu", **config),
+            Config().with_options(device="cpu", **config),
             files=LOCAL,
             store=LocalStore(str(tmp_path / "out")),
         )
@@ -61,17 +61,6 @@ def test_a_terminology_that_cannot_be_used_stops_before_the_first_note(prepared,
         prepared(terminology=str(bad))
 
 
-def test_the_config_file_knows_both_keys(tmp_path):
-    path = tmp_path / "kiwi.toml"
-    path.write_text('terminology = "none"\nfuzzy = true\n')
-    config = read_config(path)
-    assert (config.terminology, config.fuzzy) == ("none", True)
-    assert config.with_options(terminology=None, fuzzy=None) == config
-    path.write_text('fuzzy = "yes"\n')
-    with pytest.raises(ConfigError, match="'fuzzy' must be bool"):
-        read_config(path)
-
-
 def test_a_mapper_travels_to_workers():
-    mapper = DocumentMapper(Config(terminology="default"))
+    mapper = DocumentMapper(Config().with_options(terminology="default"))
     assert pickle.loads(pickle.dumps(mapper)).terminology == mapper.terminology

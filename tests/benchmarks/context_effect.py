@@ -22,11 +22,13 @@ from dataclasses import replace
 from pathlib import Path
 
 from kiwi_fhir.documents.brat import read_folder
+from kiwi_fhir.documents.headings import load_headings
+from kiwi_fhir.documents.structure import read_structure
 from kiwi_fhir.extract import load
 from kiwi_fhir.extract.segment import segment
 from kiwi_fhir.normalize import Normalizer
 from kiwi_fhir.normalize.context.context import Context, load_context
-from kiwi_fhir.normalize.text.sentences import lower, sentences
+from kiwi_fhir.normalize.text.words import lower
 from kiwi_fhir.tables import Mappings
 from kiwi_fhir.types import Document, Mention, Modifier
 
@@ -35,9 +37,9 @@ ASSERTIONS = ("present", "absent", "possible", "conditional", "hypothetical", "a
 
 
 def with_sections(document: Document) -> Document:
-    """Gold notes have no sections: those that the segmenter finds."""
-    cut = segment(document.note.text)
-    mentions = (replace(mention, section=cut.section_at(mention.span.start)) for mention in document.mentions)
+    """Gold notes have no sections: those of their structure."""
+    structure = segment(document.note.text).structure
+    mentions = (replace(mention, section=structure.kind_at(mention.span.start)) for mention in document.mentions)
     return replace(document, mentions=tuple(mentions))
 
 
@@ -53,7 +55,7 @@ def stripped(document: Document) -> Document:
 def completed(context: Context, document: Document) -> Document:
     """The document with what the rules add."""
     text = document.note.text
-    return context.complete(document, lower(text), sentences(text))
+    return context.complete(document, lower(text), read_structure(text, load_headings(Mappings.read())))
 
 
 def alone(context: Context, documents: Sequence[Document]) -> dict[str, Counter[str]]:

@@ -130,7 +130,7 @@ def test_notes_without_a_text_and_bad_rows_are_counted(tmp_path):
     lines = [json.loads(line) for line in (tmp_path / "n.failures.jsonl").read_text().splitlines()]
     assert [line["error"] for line in lines] == ["no-text", "bad-row"]
     assert "SECRET" not in str(lines)
-    assert export("mimic-iii", path, output, config=Config(max_failure_rate=1)) == 1
+    assert export("mimic-iii", path, output, config=Config().with_options(max_failure_rate=1)) == 1
     path.write_text(head + "1,2,3,2150-01-01,Echo,,fine\n")
     export("mimic-iii", path, output)
     assert sorted(item.name for item in tmp_path.iterdir()) == ["NOTEEVENTS.csv", "n.ndjson"]

@@ -6,9 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kiwi_fhir.config import Config, read_config
 from kiwi_fhir.documents.min_score import WEAKENING, at_least
-from kiwi_fhir.errors import ConfigError
 from kiwi_fhir.extract import extract
 from kiwi_fhir.run.shards import extract_shard, map_shard
 from kiwi_fhir.types import MODIFIER_LABELS, Document, Failure, Mention, Modifier, Note, Result, Shard, Span
@@ -124,14 +122,3 @@ def test_a_run_counts_what_was_left_out(tmp_path):
     entry = write_shard(LocalStore(str(tmp_path)), results, ("ndjson",), "f")
     assert entry.mentions == {"problem": 2}
     assert entry.not_mapped == {"hypothetical": 2, "below min_score": 2}
-
-
-def test_the_config_takes_it_and_the_fingerprint_sees_it(tmp_path):
-    assert Config(min_score=0.7).fingerprint() != Config().fingerprint()
-    path = tmp_path / "kiwi.toml"
-    path.write_text("min_score = 0.7\n")
-    assert read_config(path).min_score == 0.7
-    assert read_config(path).with_options(min_score=0.0).min_score == 0.0
-    path.write_text("min_score = 1.5\n")
-    with pytest.raises(ConfigError, match="'min_score' must be a number from 0 to 1"):
-        read_config(path)

@@ -8,9 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kiwi_fhir.documents.headings import load_headings
-from kiwi_fhir.documents.structure import read_structure
+from kiwi_fhir.documents.structure import placed, read_structure
 from kiwi_fhir.errors import MappingError
 from kiwi_fhir.tables import Mappings
+from kiwi_fhir.types import Document, Mention, Note, Span
 
 
 def read(text):
@@ -114,7 +115,7 @@ def test_parts_of_the_body_divide_a_review_of_systems_and_else_are_an_examinatio
 
 def test_the_text_before_the_first_heading_has_no_section():
     found = read("Seen today.\nPLAN: rest")
-    assert found.section_at(0) is None
+    assert found.section_at(0) is found.kind_at(0) is None
     assert found.kind_at(13) == "plan"
 
 
@@ -130,6 +131,19 @@ def test_the_text_before_the_first_heading_has_no_section():
         ),
         ("cough\nfever\nchills", ["cough", "fever", "chills"]),
         ("- cough\n- fever", ["- cough", "- fever"]),
+        (
+            "Seen by Dr. Lee on 5.1. He is well.\n\n1. Gout\n2. Asthma, on albuterol 2.5 mg b.i.d. for years",
+            [
+                "Seen by Dr. Lee on 5.1.",
+                "He is well.",
+                "1. Gout",
+                "2. Asthma, on albuterol 2.5 mg b.i.d. for years",
+            ],
+        ),
+        (
+            "The patient was seen in the clinic today and denies any\nchest pain or cough.\nGout",
+            ["The patient was seen in the clinic today and denies any\nchest pain or cough.", "Gout"],
+        ),
         ("Temp 98.6. BP 120/80", ["Temp 98.6.", "BP 120/80"]),
     ],
 )
@@ -213,3 +227,31 @@ def test_a_wrong_table_is_named(tmp_path):
     (tmp_path / "sections.toml").write_text("[plan]\nheaders = ['plan']\npart_of = ['nothing']\n")
     with pytest.raises(MappingError, match=r"sections\.toml.*nothing"):
         load_headings(Mappings.read(tmp_path))
+
+
+def test_a_heading_is_no_mention_but_what_an_imaging_heading_names_is():
+    text = "Allergies: allergies to dust.\nCT scan: normal.\nMRI: normal.\n"
+    found = read(text)
+    assert found.is_heading(Span(0, 9))
+    assert not found.is_heading(Span(11, 20))
+    assert not found.is_heading(Span(text.index("CT"), text.index("CT") + 7))
+
+
+def test_mentions_get_the_section_that_they_stand_in():
+    text = "Seen for gout. Meds - digoxin; Allergies - latex"
+    spans = [
+        Span(text.index(words), text.index(words) + len(words))
+        for words in ("gout", "Meds - digoxin", "Allergies", "latex")
+    ]
+    document = Document(Note("n", text), tuple(Mention("drug", span, section="labs") for span in spans), "test")
+    found = placed(document, read(text))
+    assert [(mention.span.of(text), mention.section) for mention in found.mentions] == [
+        ("gout", "labs"),
+        ("digoxin", "current_medications"),
+        ("latex", "allergies"),
+    ]
+
+
+def test_a_site_can_replace_the_table(tmp_path):
+    (tmp_path / "sections.toml").write_text("[labs]\nheaders = ['laborwerte']\n")
+    assert read_structure("Laborwerte: K 4.0", load_headings(Mappings.read(tmp_path))).kind_at(14) == "labs"

@@ -1,14 +1,11 @@
-"""Words, sentences and sections: nothing lost, offsets right."""
+"""Words and sentences: nothing lost, offsets right."""
 
 from itertools import pairwise
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kiwi_fhir.errors import MappingError
-from kiwi_fhir.extract.segment import section_headers, segment
-from kiwi_fhir.tables import Mappings
+from kiwi_fhir.extract.segment import segment
 
 NOTE = (
     "CHIEF COMPLAINT: Shortness of breath.\r\n"
@@ -84,48 +81,6 @@ def test_a_wrapped_line_does_not_end_its_sentence():
     ]
 
 
-@pytest.mark.parametrize(
-    ("words_there", "kind"),
-    [
-        ("Shortness", "chief_complaint"),
-        ("diabetes", "past_history"),
-        ("lisinopril", "current_medications"),
-        ("NKDA", "allergies"),
-        ("nothing", None),
-    ],
-)
-def test_sections(words_there, kind):
-    assert segment(NOTE).section_at(NOTE.index(words_there)) == kind
-
-
-def test_text_before_the_first_header_has_no_section():
-    assert segment("Seen today.\nPLAN: rest").section_at(0) is None
-
-
-def test_a_label_in_the_middle_of_prose_opens_no_section():
-    text = "PLAN: rest.\nHe wrote allergies: none in the form. Pulse: 80.\n"
-    assert segment(text).section_at(text.index("Pulse")) == "plan"
-
-
-def test_a_header_is_no_mention_but_what_an_imaging_header_names_is():
-    text = "Allergies: allergies to dust.\nCT scan: normal.\nMRI: normal.\n"
-    cut = segment(text)
-    assert cut.is_header(0, 9)
-    assert not cut.is_header(11, 20)
-    assert not cut.is_header(text.index("CT"), text.index("CT") + 7)
-
-
 def test_empty_note():
     cut = segment("")
     assert (cut.words, cut.sentence_starts, cut.line_starts) == ([], [], frozenset())
-
-
-def test_a_wrong_section_table_is_named(tmp_path):
-    (tmp_path / "sections.toml").write_text("[plan]\nheaders = ['plan']\ncolour = 1\n")
-    with pytest.raises(MappingError, match=r"sections\.toml.*plan"):
-        section_headers(Mappings.read(tmp_path))
-
-
-def test_a_site_can_replace_the_section_table(tmp_path):
-    (tmp_path / "sections.toml").write_text("[labs]\nheaders = ['laborwerte']\n")
-    assert segment("Laborwerte: K 4.0", Mappings.read(tmp_path)).section_at(14) == "labs"

@@ -24,7 +24,7 @@ KNOWN = tomllib.loads((HERE / "known.toml").read_text("utf-8"))
 @pytest.fixture(scope="module")
 def judged():
     documents = load(device="cpu", threads=1).predict([note_of(case) for case in CASES])
-    to_result = DocumentMapper(Config(device="cpu"))
+    to_result = DocumentMapper(Config().with_options(device="cpu"))
     found = {}
     for case, document in zip(CASES, documents, strict=True):
         bundle = json.loads(to_result(document)[0].bundle)

@@ -25,10 +25,8 @@ def document_of(case):
     document = write(text, *mentions, section=case.get("section"))
     if "section" in case:
         return document
-    cut = segment(text)
-    return replace(
-        document, mentions=tuple(replace(m, section=cut.section_at(m.span.start)) for m in document.mentions)
-    )
+    cut = segment(text).structure
+    return replace(document, mentions=tuple(replace(m, section=cut.kind_at(m.span.start)) for m in document.mentions))
 
 
 def code(concept):

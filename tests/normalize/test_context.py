@@ -9,11 +9,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from written_documents import write
 
+from kiwi_fhir.documents.headings import load_headings
+from kiwi_fhir.documents.structure import read_structure
 from kiwi_fhir.errors import MappingError
 from kiwi_fhir.normalize import Normalizer
 from kiwi_fhir.normalize.context.context import load_context
-from kiwi_fhir.normalize.text.sentences import lower, sentences
 from kiwi_fhir.normalize.text.trie import any_of
+from kiwi_fhir.normalize.text.words import lower
 from kiwi_fhir.tables import Mappings
 from kiwi_fhir.types import Document, Mention, Modifier, Note, Span
 
@@ -22,7 +24,7 @@ CONTEXT = load_context(Mappings.read())
 
 def complete(document, context=CONTEXT):
     text = document.note.text
-    return context.complete(document, lower(text), sentences(text))
+    return context.complete(document, lower(text), read_structure(text, load_headings(Mappings.read())))
 
 
 def added(text, *mentions, section=None):
@@ -125,29 +127,8 @@ def test_relatives_elsewhere_only_where_it_is_said_outright(text, relatives):
     assert added(text, ("problem", "gout")) == [[("subject", words) for words in relatives]]
 
 
-def test_sentences():
-    text = "Seen by Dr. Lee on 5.1. He is well.\n\n1. Gout\n2. Asthma, on albuterol 2.5 mg b.i.d. for years"
-    cut = sentences(text)
-    assert [text[cut.around(at)[0] : cut.around(at)[1]].strip() for at in (0, 25, 40, 48)] == [
-        "Seen by Dr. Lee on 5.1.",
-        "He is well.",
-        "1. Gout",
-        "2. Asthma, on albuterol 2.5 mg b.i.d. for years",
-    ]
-
-
-def test_a_wrapped_line_goes_on():
-    text = "The patient was seen in the clinic today and denies any\nchest pain or cough.\nGout"
-    assert sentences(text).ends == [text.index("Gout")]
-
-
 @given(st.text(alphabet="Aab. \n,:1İ"))
-def test_every_place_lies_in_one_sentence(text):
-    cut = sentences(text)
-    assert cut.ends == sorted(set(cut.ends))
-    for at in range(len(text)):
-        start, end = cut.around(at)
-        assert start <= at < end <= len(text)
+def test_lower_case_is_as_long(text):
     assert len(lower(text)) == len(text)
 
 

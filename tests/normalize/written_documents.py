@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 
 from kiwi_fhir.types import Document, Mention, MentionLabel, Modifier, ModifierLabel, Note, Span
@@ -22,7 +23,7 @@ def write(
     found: list[Mention] = []
     start = 0
     for label, words, modifiers in mentions:
-        at = text.index(words, start)
+        at = _index(text, words, start)
         start = at + 1
         linked = [
             Modifier(kind, span)
@@ -33,6 +34,12 @@ def write(
         found.append(Mention(label, Span(at, at + len(words)), tuple(linked), section=section))
     fields = {"id": "n1", "patient_id": "p1", "encounter_id": "e1", "time": "2011-03-05", **note}
     return Document(Note(text=text, **fields), tuple(found), "test")
+
+
+def _index(text: str, words: str, start: int) -> int:
+    """Where `words` stand by themselves behind `start` (the "P" of "PLAN: P 72" is the second), else anywhere."""
+    found = re.compile(rf"(?<!\w){re.escape(words)}(?!\w)").search(text, start)
+    return found.start() if found is not None else text.index(words, start)
 
 
 def _spans(text: str, words: Sequence[str]) -> list[Span]:

@@ -75,7 +75,7 @@ def test_an_unknown_sink_shows_no_url():
 
 def test_a_password_is_in_no_fingerprint():
     def fingerprint(sink):
-        return Config(sinks=(sink,)).fingerprint()
+        return Config().with_options(sink=(sink,)).fingerprint()
 
     assert fingerprint("omop=postgresql://u:one@h/d") == fingerprint("omop=postgresql://u:two@h/d")
     assert fingerprint("omop=postgresql://u:one@h/d") != fingerprint("omop=postgresql://u:one@h/e")

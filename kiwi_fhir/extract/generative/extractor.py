@@ -52,7 +52,7 @@ class GenerativeExtractor:
                 failures[index].append(_failure(notes[index], window, answer, "window"))
                 continue
             for label, span, score in self._on_note(answer, window):
-                if not passages[index][0].is_header(span.start, span.end):
+                if not passages[index][0].structure.is_heading(span):
                     found[index].append((cast(MentionLabel, label), span, score))
         for index, (_, _, all_windows) in enumerate(passages):
             if refused[index] and refused[index] == len(all_windows):
@@ -65,7 +65,7 @@ class GenerativeExtractor:
             Document(
                 note,
                 tuple(
-                    Mention(label, span, held, score, passages[index][0].section_at(span.start))
+                    Mention(label, span, held, score, passages[index][0].structure.kind_at(span.start))
                     for (label, span, score), held in zip(found[index], modifiers[index], strict=True)
                     if held is not None
                 ),

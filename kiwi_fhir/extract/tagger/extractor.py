@@ -248,7 +248,7 @@ def _on_note(
     used: set[int] = set()
     for index, (span, score) in enumerate(mentions):
         where = place(span)
-        if segments.is_header(where.start, where.end):
+        if segments.structure.is_heading(where):
             continue
         used.update(modifier for modifier, _ in linked.get(index, ()))
         found.append(
@@ -257,7 +257,7 @@ def _on_note(
                 where,
                 held(linked.get(index, ())),
                 round(score, 4),
-                segments.section_at(where.start),
+                segments.structure.kind_at(where.start),
             )
         )
     return found, list(held((index, 1.0) for index in range(len(modifiers)) if index not in used))

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal, cast
 
-from kiwi_fhir.normalize.text.sentences import Sentences
+from kiwi_fhir.documents.structure import Structure
 from kiwi_fhir.normalize.text.trie import any_of
 from kiwi_fhir.normalize.text.words import one_line, plain
 from kiwi_fhir.tables import ListOf, MapOf, Mappings, Schema
@@ -69,31 +69,31 @@ class Allergies:
     generic: frozenset[str]
     substances: tuple[tuple[Category, re.Pattern[str]], ...]
 
-    def resolve(self, text: str, lowered: str, cut: Sentences, facts: list[Fact]) -> list[Fact]:
+    def resolve(self, text: str, lowered: str, structure: Structure, facts: list[Fact]) -> list[Fact]:
         """`facts` with what is said of allergies, and a fact for each statement of none that no mention covers.
 
-        `lowered` is the note's `text` in lower case, `cut` its sentences.
+        `lowered` is the note's `text` in lower case, `structure` its structure.
         """
         listed = any(fact.mention.section in self.sections for fact in facts)
         if not listed and not any(hint in lowered for hint in _HINTS):
             return facts
         facts = list(facts)
-        extra = self._statements(text, lowered, cut, facts)
+        extra = self._statements(text, lowered, structure, facts)
         cued = self.cue.search(lowered) is not None
         for index, fact in enumerate(facts):
             if fact.allergy is None and fact.assertion != "associated_with_someone_else":
-                facts[index] = self._substance(lowered, facts, index, cut, cued=cued)
+                facts[index] = self._substance(lowered, facts, index, structure, cued=cued)
         if any(map(_is_substance, facts)):
-            self._react(lowered, facts, cut)
+            self._react(lowered, facts, structure)
         for index, fact in enumerate(facts):
             if fact.allergy is None and fact.mention.section in self.sections and not _is_dosed(fact):
                 facts[index] = replace(fact, allergy="other")
         return sorted((*facts, *extra), key=lambda fact: fact.mention.span) if extra else facts
 
-    def _statements(self, text: str, lowered: str, cut: Sentences, facts: list[Fact]) -> list[Fact]:
+    def _statements(self, text: str, lowered: str, structure: Structure, facts: list[Fact]) -> list[Fact]:
         """Marks the mentions in statements of none; gives the facts of those without a mention."""
         extra: list[Fact] = []
-        for span, coding in self._none(lowered, cut):
+        for span, coding in self._none(lowered, structure):
             words = one_line(span.of(text))
             inside = [i for i, fact in enumerate(facts) if _overlap(fact.mention.span, span)]
             says: dict[str, Any] = {"assertion": "absent", "negated": True, "codings": (coding,), "allergy": "none"}
@@ -103,16 +103,16 @@ class Allergies:
                 extra.append(Fact(Mention("problem", span, section="allergies", rule=True), words, **says))
         return extra
 
-    def _none(self, lowered: str, cut: Sentences) -> Iterator[tuple[Span, Coding]]:
+    def _none(self, lowered: str, structure: Structure) -> Iterator[tuple[Span, Coding]]:
         for found in self.none.finditer(lowered):
             start, end = found.span()
-            if end <= cut.around(start)[1]:  # not the "denies" of one line and the "allergies" of the next
+            if end <= structure.sentence_at(start).end:  # not the "denies" of one line and the "allergies" of the next
                 yield Span(start, end), self.codes[" ".join(found[0].split())]
         for found in self.header.finditer(lowered):
             drug = self.drug_header.search(found["header"]) is not None
             yield Span(*found.span("none")), self.no_known[drug]
 
-    def _substance(self, lowered: str, facts: list[Fact], index: int, cut: Sentences, *, cued: bool) -> Fact:
+    def _substance(self, lowered: str, facts: list[Fact], index: int, structure: Structure, *, cued: bool) -> Fact:
         """The fact as a substance where it is one; the words of the cue itself become no resource.
 
         `cued` says that the note has a cue at all.
@@ -120,7 +120,8 @@ class Allergies:
         fact = facts[index]
         mention = fact.mention
         listed = mention.section in self.sections
-        start, end = cut.around(mention.span.start)
+        sentence = structure.sentence_at(mention.span.start)
+        start, end = sentence.start, sentence.end
         behind = mention.label == "drug" and self.behind.match(lowered, mention.span.end, end) is not None
         if mention.label == "test" or not (listed or cued or behind):
             return fact
@@ -159,20 +160,21 @@ class Allergies:
     def _category(self, words: str) -> Category | None:
         return next((kind for kind, pattern in self.substances if pattern.search(words)), None)
 
-    def _react(self, lowered: str, facts: list[Fact], cut: Sentences) -> None:
+    def _react(self, lowered: str, facts: list[Fact], structure: Structure) -> None:
         """Gives substances the problems that stand with them as reactions."""
         for index, fact in enumerate(facts):
             if fact.allergy is not None or fact.mention.label != "problem" or fact.negated:
                 continue
-            for owner in self._owners(lowered, facts, index, cut):
+            for owner in self._owners(lowered, facts, index, structure):
                 held = facts[owner]
                 facts[owner] = replace(held, reactions=(*held.reactions, fact))
                 facts[index] = replace(fact, allergy="reaction")
 
-    def _owners(self, lowered: str, facts: list[Fact], index: int, cut: Sentences) -> list[int]:
+    def _owners(self, lowered: str, facts: list[Fact], index: int, structure: Structure) -> list[int]:
         """The substances that a problem is the reaction to."""
         span = facts[index].mention.span
-        start, end = cut.around(span.start)
+        sentence = structure.sentence_at(span.start)
+        start, end = sentence.start, sentence.end
         listed = facts[index].mention.section in self.sections
         previous = index - 1
         if previous >= 0 and facts[previous].mention.span.start >= start:

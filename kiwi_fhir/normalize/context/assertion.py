@@ -93,12 +93,12 @@ class Assertions:
             return [Term(modifier, text, self.family if family else None)]
         return [Term(modifier, text, coding) for coding in known]
 
-    def interruption(self, text: str, mention: Span, sentence: tuple[int, int]) -> Interruption | None:
+    def interruption(self, text: str, mention: Span, sentence: Span) -> Interruption | None:
         """Whether words beside the mention say that it was stopped or held: "stopped her aspirin", "was held".
 
-        `sentence` is where the mention's sentence or list item begins and ends: no word beyond it is of the mention.
+        `sentence` is the mention's sentence or list item: no word beyond it is of the mention.
         """
-        start, end = max(sentence[0], mention.start - 60), min(sentence[1], mention.end + 40)
+        start, end = max(sentence.start, mention.start - 60), min(sentence.end, mention.end + 40)
         found = self.before.search(text, start, mention.start)
         if found is not None and not _NOT.search(text, start, found.start()):
             return self.interruptions[plain(found["verb"])]

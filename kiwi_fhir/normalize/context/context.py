@@ -12,8 +12,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from kiwi_fhir.documents.structure import Structure
 from kiwi_fhir.normalize.context.family import Family, load_family
-from kiwi_fhir.normalize.text.sentences import Sentences
 from kiwi_fhir.normalize.text.trie import any_of
 from kiwi_fhir.tables import ListOf, Mappings, OneOf, Schema
 from kiwi_fhir.types import Document, Mention, MentionLabel, Modifier, ModifierLabel, Span
@@ -69,19 +69,19 @@ class Context:
     pattern: re.Pattern[str]
     family: Family
 
-    def complete(self, document: Document, text: str, cut: Sentences) -> Document:
+    def complete(self, document: Document, text: str, structure: Structure) -> Document:
         """`document` with what the rules add to its mentions; the very same one where they add nothing.
 
-        `text` is that of the note in lower case, `cut` its sentences.
+        `text` is that of the note in lower case, `structure` its structure.
         """
         mentions = document.mentions
         if not mentions:
             return document
         added: dict[int, list[Modifier]] = {}
-        for index, modifier in self.family.find(text, mentions, cut, everywhere=self.enabled):
+        for index, modifier in self.family.find(text, mentions, structure, everywhere=self.enabled):
             added.setdefault(index, []).append(modifier)
         if self.enabled:
-            for index, modifier in self._find(text, mentions, cut):
+            for index, modifier in self._find(text, mentions, structure):
                 held = added.setdefault(index, [])
                 if all(other.label != modifier.label for other in held):
                     held.append(modifier)
@@ -90,7 +90,7 @@ class Context:
         completed = [_with(mention, added.get(index, ())) for index, mention in enumerate(mentions)]
         return replace(document, mentions=tuple(completed))
 
-    def _find(self, text: str, mentions: Sequence[Mention], cut: Sentences) -> Iterator[tuple[int, Modifier]]:
+    def _find(self, text: str, mentions: Sequence[Mention], structure: Structure) -> Iterator[tuple[int, Modifier]]:
         """What the cues of a text add: the index of a mention and its new modifier."""
         starts = [mention.span.start for mention in mentions]
         for found in self.pattern.finditer(text):
@@ -104,7 +104,8 @@ class Context:
             cues = self.cues.get(" ".join(text[start:end].split()), ())
             if not cues:
                 continue
-            left, right = cut.around(start)
+            sentence = structure.sentence_at(start)
+            left, right = sentence.start, sentence.end
             for cue in cues:
                 if cue.forward:
                     reached = self._forward(text, mentions, cue, behind, end, right)

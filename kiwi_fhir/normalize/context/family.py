@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from kiwi_fhir.normalize.text.sentences import Sentences
+from kiwi_fhir.documents.structure import Structure
 from kiwi_fhir.normalize.text.trie import any_of
 from kiwi_fhir.tables import Mappings
 from kiwi_fhir.types import Mention, Modifier, Span
@@ -35,7 +35,7 @@ class Family:
     sections: frozenset[str]
 
     def find(
-        self, text: str, mentions: Sequence[Mention], cut: Sentences, *, everywhere: bool
+        self, text: str, mentions: Sequence[Mention], structure: Structure, *, everywhere: bool
     ) -> Iterator[tuple[int, Modifier]]:
         """The `subject` modifiers that problems lack, with the problem's index.
 
@@ -54,7 +54,8 @@ class Family:
                 if not relatives:
                     return
                 starts = [span.start for span in relatives]
-            start, end = cut.around(mention.span.start)
+            sentence = structure.sentence_at(mention.span.start)
+            start, end = sentence.start, sentence.end
             low, high = max(start, mention.span.start - _REACH), min(end, mention.span.end + _REACH)
             near = relatives[bisect_left(starts, low) : bisect_left(starts, high)]
             if listed[index]:

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from kiwi_fhir.normalize.text.sentences import Sentences
+from kiwi_fhir.documents.structure import Structure
 from kiwi_fhir.normalize.text.trie import any_of
 from kiwi_fhir.tables import ListOf, Mappings, Schema
 from kiwi_fhir.types import Fact, Mention
@@ -72,7 +72,7 @@ class Plans:
     unless: re.Pattern[str]
     negated: re.Pattern[str]
 
-    def read(self, text: str, facts: Sequence[Fact], index: int, cut: Sentences) -> Plan | None:
+    def read(self, text: str, facts: Sequence[Fact], index: int, structure: Structure) -> Plan | None:
         """What the words beside a fact's mention say; `text` is in lower case.
 
         A test with a result was made. Under a plan a test without one is to come, unless words say that it was made.
@@ -83,7 +83,8 @@ class Plans:
         over = any(_is_over(moment.date, fact) for moment in fact.moments)
         if rule is None or fact.values or fact.negated or (over and mention.label != "drug"):
             return None
-        begin, end = cut.around(mention.span.start)
+        sentence = structure.sentence_at(mention.span.start)
+        begin, end = sentence.start, sentence.end
         start = max(begin, mention.span.start - _SENTENCE)
         if mention.label == "test" and self.done.match(text, mention.span.end, end):
             return None

@@ -1,1 +1,1 @@
-"""Words, sentences and numbers of a text."""
+"""Words, phrases and numbers of a text."""

@@ -97,3 +97,9 @@ def load_vocabulary(name: str, mappings: Mappings, extra: Mapping[str, Schema] |
     codings = {code: Coding(table["system"], code, entry["display"]) for code, entry in table["codes"].items()}
     scales = frozenset(code for code, entry in table["codes"].items() if entry.get("scale", False))
     return Vocabulary(Phrases(meanings, frozenset(table.get("fillers", ()))), codings, scales)
+
+
+def lower(text: str) -> str:
+    """`text` in lower case, offset for offset: the few characters whose lower case is longer stay as they are."""
+    found = text.lower()
+    return found if len(found) == len(text) else "".join(m if len(low := m.lower()) != 1 else low for m in text)

@@ -29,10 +29,10 @@ class Attachments:
     Relative urls count from the server's base.
     """
 
-    def __init__(self, client: FhirClient, allowed: Collection[str] = (), *, requests: int = 4) -> None:
-        """`allowed` are origins beside the server's own. Raises UsageError for one that is no URL."""
+    def __init__(self, client: FhirClient, allow_host: Collection[str] = (), *, requests: int = 4) -> None:
+        """`allow_host` are origins beside the server's own. Raises UsageError for one that is no URL."""
         self._client, self._requests = client, requests
-        self._others: dict[str, FhirClient | None] = {origin_of(url): None for url in allowed}
+        self._others: dict[str, FhirClient | None] = {origin_of(url): None for url in allow_host}
         self._lock = threading.Lock()
         self._lost_in_a_row = 0
 

@@ -38,22 +38,23 @@ class FhirServerSource:
 
     def __init__(
         self,
-        queries: Sequence[str] = (),
+        query: Sequence[str] = (),
         export: str | None = None,
-        allowed: Sequence[str] = (),
+        allow_host: Sequence[str] = (),
         *,
-        requests: int = 4,
+        parallel: int = 4,
     ) -> None:
-        """`queries` are searches (see `search_of`), all DocumentReferences by default; `export` is the level of one.
+        """`query` are searches (see `search_of`), all DocumentReferences by default; `export` is the level of one.
 
-        `allowed` are other servers that attachments may be on; `requests` are made at a time. Raises UsageError.
+        `allow_host` are other servers that attachments may be on; `parallel` requests are made at a time.
+        Raises UsageError.
         """
         if export is not None and not _LEVEL.fullmatch(export):
             raise UsageError(f"--export is 'system', 'Patient' or 'Group/ID', not '{export}'.")
         self.dropped = 0
         self.held: str | None = None
-        self._searches = tuple(search_of(query) for query in queries or ("",))
-        self._export, self._allowed, self._requests = export, tuple(allowed), requests
+        self._searches = tuple(search_of(one) for one in query or ("",))
+        self._export, self._allow_host, self._parallel = export, tuple(allow_host), parallel
         self._base = ""
         self._inputs: dict[str, Search | bulk.ExportFile] = {}
 
@@ -109,9 +110,9 @@ class FhirServerSource:
 
     @contextmanager
     def _server(self) -> Iterator[tuple[FhirClient, Attachments]]:
-        client = FhirClient(self._base, role="SOURCE", scope=READ_SCOPE, requests=self._requests)
+        client = FhirClient(self._base, role="SOURCE", scope=READ_SCOPE, requests=self._parallel)
         try:
-            attachments = Attachments(client, self._allowed, requests=self._requests)
+            attachments = Attachments(client, self._allow_host, requests=self._parallel)
             try:
                 yield client, attachments
             finally:
@@ -181,7 +182,7 @@ class FhirServerSource:
                 self.dropped += 1
             else:
                 wanted.append((place, resource))
-        yield from in_order(partial(self._note, attachments), wanted, self._requests)
+        yield from in_order(partial(self._note, attachments), wanted, self._parallel)
 
     def _note(self, attachments: Attachments, item: tuple[str, Resource]) -> Note | Failure:
         place, resource = item
@@ -200,4 +201,6 @@ class FhirServerSource:
 
 def from_config(config: Config) -> FhirServerSource:
     """The source that a config asks for. Raises UsageError."""
-    return FhirServerSource(config.queries, config.export, config.allow_hosts, requests=config.parallel)
+    return FhirServerSource(
+        config.notes.query, config.notes.export, config.notes.allow_host, parallel=config.fhir.parallel
+    )
