@@ -101,7 +101,7 @@ def load(
     `threads` bounds the processor threads; `recorded` is the instant of Provenances (default: the model's release).
     They mean what the options of `kiwi-fhir run` mean. Raises UsageError (and its kinds) for what can't be used.
     """
-    config = Config(
+    config = Config().with_options(
         model=model,
         mappings=str(mappings) if mappings is not None else None,
         terminology=terminology,
@@ -110,9 +110,9 @@ def load(
         min_score=min_score,
         recorded=recorded,
     )
-    tables = Mappings.read(config.mappings)
+    tables = Mappings.read(config.mapping.mappings)
     mapper = DocumentMapper(config, tables)  # first: what is wrong with a table is said before weights are read
-    extractor = ModelChoice.of(config).load(threads=threads, device=device, mappings=tables)
+    extractor = ModelChoice.of(config.model).load(threads=threads, device=device, mappings=tables)
     return Kiwi(extractor, mapper, min_score=min_score)
 
 
