@@ -129,8 +129,36 @@ class Note:
 
 
 @dataclass(frozen=True, slots=True)
+class ModelId:
+    """Which model found something: its name, its version, and a hexadecimal hash of all that decides what it finds.
+
+    `digest` is empty where there is none. As text it is `NAME-VERSION-HASH`; a hyphen of the version is `%2D` there, so
+    that `parse` gets the three back.
+    """
+
+    name: str
+    version: str
+    digest: str = ""
+
+    def __str__(self) -> str:
+        version = self.version.replace("%", "%25").replace("-", "%2D")
+        return f"{self.name}-{version}-{self.digest}"
+
+    @classmethod
+    def parse(cls, text: str) -> ModelId:
+        """The model whose text this is. Raises ValueError for another text."""
+        name, version, digest = text.rsplit("-", 2)
+        return cls(name, version.replace("%2D", "-").replace("%25", "%"), digest)
+
+    @property
+    def release(self) -> str:
+        """`VERSION-HASH`: what tells two models of one name apart."""
+        return f"{self.version}-{self.digest}" if self.digest else self.version
+
+
+@dataclass(frozen=True, slots=True)
 class Document:
-    """A note with the mentions found in it (in text order) and the model that found them.
+    """A note with the mentions found in it (in text order) and the model that found them, None where people did.
 
     `unlinked` holds the modifiers that qualify no mention: kept for review and for scores, never mapped. `failures`
     says which parts of the note the model gave no usable answer for; one that is not `kept` says that it is all of it.
@@ -139,7 +167,7 @@ class Document:
 
     note: Note
     mentions: tuple[Mention, ...]
-    model: str
+    model: ModelId | None = None
     unlinked: tuple[Modifier, ...] = ()
     failures: tuple[Failure, ...] = ()
     left_out: int = 0
@@ -312,7 +340,8 @@ class Timing:
     """How often: `frequency` (to `frequency_max`) times per `period` (to `period_max`) `unit`s.
 
     `unit` is of FHIR's units of time: s min h d wk mo a; `when` is of its event timings (`HS`, `MORN`), `days` of
-    its days of the week; `count` is the number of times in all.
+    its days of the week; `count` is the number of times in all. `offset` is how many minutes before or after the event
+    of `when` it is, `times` are times of day (`08:00:00`). With `frequency_max` alone it is at most so many times.
     """
 
     frequency: int | None = None
@@ -323,6 +352,8 @@ class Timing:
     when: tuple[str, ...] = ()
     days: tuple[str, ...] = ()
     count: int | None = None
+    offset: int | None = None
+    times: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

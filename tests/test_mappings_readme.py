@@ -17,7 +17,17 @@ from kiwi_fhir.normalize import Normalizer
 from kiwi_fhir.normalize.terminology import load_linker
 from kiwi_fhir.tables import Mappings
 from kiwi_fhir.tables.overrides import packaged
-from kiwi_fhir.types import ALLOWED_PAIRS, MENTION_LABELS, MODIFIER_LABELS, Document, Mention, Modifier, Note, Span
+from kiwi_fhir.types import (
+    ALLOWED_PAIRS,
+    MENTION_LABELS,
+    MODIFIER_LABELS,
+    Document,
+    Mention,
+    ModelId,
+    Modifier,
+    Note,
+    Span,
+)
 
 README = (packaged() / "README.md").read_text(encoding="utf-8")
 _BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$|^#+ ([^\n]*)$", re.MULTILINE | re.DOTALL)
@@ -65,7 +75,7 @@ def document(marked, mappings=None):
             held = tuple(modifier for modifier in near if modifier.label in ALLOWED_PAIRS[label])
             mentions.append(Mention(label, span, held, section=structure.kind_at(span.start)))
     note = Note("example", text, patient_id="p1", time="2011-03-05")
-    return Document(note, tuple(mentions), "readme")
+    return Document(note, tuple(mentions))
 
 
 def _line(text, span):
@@ -91,7 +101,7 @@ def test_the_page_is_right(tmp_path, linker, overrides, names, note, expected):
         vocabulary.write_text(names, encoding="utf-8")
         linker = load_linker(str(vocabulary), mappings=mappings)[0]
     normalizer = Normalizer(mappings, linker)
-    model = ModelInfo("readme", "1", "0", scores=False)
+    model = ModelInfo(ModelId("readme", "1"), "0", scores=False)
     writer = BundleWriter(model, recorded="2011-03-05T00:00:00Z", mappings=mappings)
     read = document(note, mappings)
     bundle, failures = writer.bundle(read, normalizer.facts(read))
@@ -140,7 +150,7 @@ def test_overrides_that_stand_alone_are_right(tmp_path):
             path.write_text(body, encoding="utf-8")
             mappings = Mappings.read(path)
             Normalizer(mappings)
-            BundleWriter(ModelInfo("readme", "1", "0"), recorded="2011-03-05T00:00:00Z", mappings=mappings)
+            BundleWriter(ModelInfo(ModelId("readme", "1"), "0"), recorded="2011-03-05T00:00:00Z", mappings=mappings)
             assert mappings != Mappings.read()
 
 

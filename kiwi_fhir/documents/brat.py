@@ -29,8 +29,6 @@ from kiwi_fhir.types import (
 
 #: The one kind of link that the Kiwi study's corpora have.
 LINK = "hasAttr"
-#: What Document.model says of documents that were read from brat files.
-MODEL = "brat"
 
 _PIECE = r"\d{1,18} \d{1,18}"
 _T_LINE = re.compile(
@@ -97,8 +95,7 @@ def parse_ann(ann: str, note: Note, *, name: str | None = None, dropped: Counter
             Mention(cast(MentionLabel, mention.label), mention.span, tuple(map(_modifier, sorted(held[mention]))))
             for mention in sorted(held)
         ),
-        MODEL,
-        tuple(map(_modifier, sorted(modifiers - linked))),
+        unlinked=tuple(map(_modifier, sorted(modifiers - linked))),
     )
 
 

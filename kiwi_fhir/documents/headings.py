@@ -29,7 +29,7 @@ _SENTENCE |= {"have", "will", "can", "may", "not", "if", "when", "which", "who"}
 _LEAD = re.compile(r"(?:[ \t#>*_=~\[{•·+-]|\(?(?:\d{1,2}|[IVX]{1,4}|[A-Z])[.)](?=[ \t]))*")
 _TRAIL = " \t*_]}#=~"
 _MARK = re.compile(r"[:–—-]")
-_BODY = re.compile(r"[ \t*_:–—-]*")
+_BODY = re.compile(r"(?:[ \t*_:–—]|-(?![\w.]))*")  # a dash before a word is a sign or a list mark
 _SEPARATORS = (".", ";", "!", "?", "|", "\t", ":", ",", "   ")
 _BRACKETS = re.compile(r"\(.*?\)")
 _OTHER = re.compile(r"[^a-z0-9 ]")

@@ -10,14 +10,24 @@ from typing import Any
 import orjson
 
 from kiwi_fhir.errors import InputError, UsageError
-from kiwi_fhir.types import ALLOWED_PAIRS, MENTION_LABELS, MODIFIER_LABELS, Document, Mention, Modifier, Note, Span
+from kiwi_fhir.types import (
+    ALLOWED_PAIRS,
+    MENTION_LABELS,
+    MODIFIER_LABELS,
+    Document,
+    Mention,
+    ModelId,
+    Modifier,
+    Note,
+    Span,
+)
 
 
 def format_line(document: Document) -> bytes:
     """The document's line: id, model, length of the text in characters, mentions with modifiers, other modifiers."""
     row = {
         "id": document.note.id,
-        "model": document.model,
+        "model": None if document.model is None else str(document.model),
         "characters": len(document.note.text),
         "mentions": [asdict(mention) for mention in document.mentions],
         "unlinked": [asdict(modifier) for modifier in document.unlinked],
@@ -75,9 +85,8 @@ def _document(row: Mapping[str, Any], note: Note) -> Document:
             rule=bool(found["rule"]),
         )
 
-    return Document(
-        note, tuple(map(mention, row["mentions"])), str(row["model"]), tuple(map(modifier, row["unlinked"]))
-    )
+    model = None if row["model"] is None else ModelId.parse(row["model"])
+    return Document(note, tuple(map(mention, row["mentions"])), model, tuple(map(modifier, row["unlinked"])))
 
 
 def _span(found: Mapping[str, Any], characters: int) -> Span:

@@ -1,4 +1,4 @@
-"""What stands where in a note: lines, headings and sections, list items, sentences. One linear pass that all rules ask.
+"""What stands where in a note: lines, sections, sentences, list items, answers, tables. Read once; all rules ask it.
 
 Invariant: all offsets are of the untouched text, spans of one kind stand in text order, inside the text, and do not
 overlap; sentences and lines cover it whole.
@@ -8,8 +8,12 @@ from __future__ import annotations
 
 import re
 from bisect import bisect_right
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import TypeVar
 
+from kiwi_fhir.documents.answers import Answer, read_answers
+from kiwi_fhir.documents.cells import Cell, read_cells
 from kiwi_fhir.documents.headings import Heading, Headings
 from kiwi_fhir.types import Document, Mention, Span
 
@@ -33,6 +37,7 @@ _LABEL = re.compile(r"[ \t]*[A-Z][A-Za-z /&]{1,40}:")
 _OPEN_END = re.compile(r"\b(?:of|or|and|the|an?|with|to|for|in|on|at|by|from|no|nor|any|his|her|is|was|has|had)$")
 _UNIT = re.compile(r"(?:mg|mcg|g|ml|mm|cm|units?|tabs?|tablets?|capsules?|puffs?|days?|weeks?|months?|years?|hours?)\b")
 WRAP_WIDTH = 50  # a line shorter than this was ended by its author, not by a line wrap
+_SYSTEMS = "review_of_systems"  # the kind of section in which a dash before a word says no
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +65,9 @@ class Item:
     number: int | None
 
 
+PartT = TypeVar("PartT", Item, Answer, Cell)
+
+
 @dataclass(frozen=True, slots=True)
 class Structure:
     """The structure of a text of `length` characters. `lines` and `sentences` hold where each starts, from 0 on."""
@@ -69,6 +77,8 @@ class Structure:
     sentences: list[int]
     sections: list[Section]
     items: list[Item]
+    answers: list[Answer]
+    cells: list[Cell]
 
     def line_at(self, offset: int) -> Span:
         """The line with the character at `offset`, with its end."""
@@ -98,8 +108,15 @@ class Structure:
 
     def item_at(self, offset: int) -> Item | None:
         """The list item with the character at `offset`."""
-        index = bisect_right(self.items, offset, key=_start) - 1
-        return self.items[index] if index >= 0 and offset < self.items[index].end else None
+        return _holding(self.items, offset)
+
+    def answer_at(self, offset: int) -> Answer | None:
+        """The label and its answer that the character at `offset` stands in."""
+        return _holding(self.answers, offset)
+
+    def cell_at(self, offset: int) -> Cell | None:
+        """The table's cell with the character at `offset`."""
+        return _holding(self.cells, offset)
 
     def _piece(self, starts: list[int], offset: int) -> Span:
         index = bisect_right(starts, offset)
@@ -159,12 +176,16 @@ def read_structure(text: str, headings: Headings) -> Structure:
         found.extend(here)
         reached, last, joined = stop, start, goes_on
     close(reached)
+    sections = _sections(found, len(text))
+    systems = [section.body for section in sections if section.kind == _SYSTEMS]
     return Structure(
         length=len(text),
         lines=lines,
         sentences=sorted({0, *breaks}),
-        sections=_sections(found, len(text)),
+        sections=sections,
         items=items,
+        answers=read_answers(text, [section.name for section in sections if section.kind is not None], systems),
+        cells=read_cells(text, lines),
     )
 
 
@@ -205,8 +226,13 @@ def _sections(headings: list[Heading], length: int) -> list[Section]:
     ]
 
 
-def _start(part: Section | Item) -> int:
+def _start(part: Section | Item | Answer | Cell) -> int:
     return part.start
+
+
+def _holding(parts: Sequence[PartT], offset: int) -> PartT | None:
+    index = bisect_right(parts, offset, key=_start) - 1
+    return parts[index] if index >= 0 and offset < parts[index].end else None
 
 
 def placed(document: Document, structure: Structure) -> Document:

@@ -108,7 +108,7 @@ def find_errors(gold: Sequence[Document], predicted: Sequence[Document]) -> Anal
     notes: Counter[Style] = Counter()
     golds, guessed, right = (Counter[tuple[Level, Style]]() for _ in range(3))
     for truth in sorted(gold, key=lambda document: document.note.id):
-        guess = guesses.get(truth.note.id) or Document(truth.note, (), "")
+        guess = guesses.get(truth.note.id) or Document(truth.note, ())
         style = note_style(truth.note.text)
         notes[style] += 1
         for level in LEVELS:

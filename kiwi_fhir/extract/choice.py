@@ -12,9 +12,10 @@ from urllib.parse import parse_qs
 from kiwi_fhir.config import ModelSettings
 from kiwi_fhir.errors import ModelError
 from kiwi_fhir.extract.engine import Extractor
-from kiwi_fhir.extract.folder import model_name, read_config
+from kiwi_fhir.extract.folder import model_id, read_config
 from kiwi_fhir.extract.generative.prompts import Templates, load_templates
 from kiwi_fhir.tables import Mappings
+from kiwi_fhir.types import ModelId
 
 if TYPE_CHECKING:
     from kiwi_fhir.extract.generative.server import LlamaServer
@@ -64,8 +65,8 @@ class ModelChoice:
         own = None if self.is_server else self.folder / "templates"
         return load_templates(own if own and own.is_dir() else None)
 
-    def identify(self) -> tuple[str, str | None]:
-        """`NAME-VERSION-HASH` of the model and its release (ISO 8601; None: it states none). Loads no weights.
+    def identify(self) -> tuple[ModelId, str | None]:
+        """Which model it is, and its release (ISO 8601; None: it states none). Loads no weights.
 
         Raises ModelError for a folder that is not whole, and what LlamaServer.check raises for a server without
         `?model=`.
@@ -79,12 +80,12 @@ class ModelChoice:
                 server.check()
             name = re.sub(r"[^A-Za-z0-9._]+", "-", server.model).strip("-")
             digest = hashlib.sha256(f"{name} {self.prompts().digest} {mode}".encode()).hexdigest()
-            return f"{name}-remote-{digest[:8]}", None
+            return ModelId(name, "remote", digest[:8]), None
         config = read_config(self.folder)
         if config["arch"] != "llama":
             self._refuse_llama_options(config["arch"])
-            return model_name(self.folder, config), config["released"]
-        return model_name(self.folder, config, self.prompts().digest, mode), config["released"]
+            return model_id(self.folder, config), config["released"]
+        return model_id(self.folder, config, self.prompts().digest, mode), config["released"]
 
     def load(
         self, *, threads: int | None = None, device: str | None = None, mappings: Mappings | None = None
@@ -101,7 +102,7 @@ class ModelChoice:
 
             templates = self.prompts()
             server = self._server(templates)
-            return GenerativeExtractor(server, templates, name=self.identify()[0], mappings=mappings)
+            return GenerativeExtractor(server, templates, model_id=self.identify()[0], mappings=mappings)
         config = read_config(self.folder)
         if config["arch"] == "llama":
             from kiwi_fhir.extract.generative.extractor import load_local
@@ -110,7 +111,7 @@ class ModelChoice:
                 self.folder,
                 config,
                 self.prompts(),
-                name=self.identify()[0],
+                model_id=self.identify()[0],
                 threads=threads,
                 device=device,
                 mappings=mappings,

@@ -7,7 +7,7 @@ from typing import Protocol
 
 from kiwi_fhir.documents.min_score import at_least
 from kiwi_fhir.errors import NoteError
-from kiwi_fhir.types import Document, Failure, Note
+from kiwi_fhir.types import Document, Failure, ModelId, Note
 
 #: Notes that are windowed, sorted and run together: enough for full batches, little enough for flat memory.
 CHUNK_NOTES = 128
@@ -15,9 +15,9 @@ CHUNK_CHARACTERS = 400_000
 
 
 class Extractor(Protocol):
-    """Anything that finds mentions; `model` names it with its version in results."""
+    """Anything that finds mentions; `model` says in results which it was."""
 
-    model: str
+    model: ModelId
 
     def predict(self, notes: Sequence[Note]) -> list[Document]:
         """One document for each note, in the same order.

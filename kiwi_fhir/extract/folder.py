@@ -9,7 +9,7 @@ from typing import Any
 
 from kiwi_fhir.errors import ModelError
 from kiwi_fhir.extract.calibration import lines_of
-from kiwi_fhir.types import MENTION_LABELS, MODIFIER_LABELS
+from kiwi_fhir.types import MENTION_LABELS, MODIFIER_LABELS, ModelId
 
 #: The version of a model folder's layout and of what its weights mean, by kind; a folder of another one is refused.
 FORMATS = {"bert": 3, "llama-tagger": 3, "llama": 1}
@@ -58,8 +58,8 @@ def _is_causal(config: dict[str, Any]) -> bool:
     return isinstance(names, list) and any(str(name).endswith("ForCausalLM") for name in names)
 
 
-def model_name(folder: Path, config: dict[str, Any], *more: str) -> str:
-    """`NAME-VERSION-HASH`, the hash over the folder's weights, its config and `more`: two models never share a name."""
+def model_id(folder: Path, config: dict[str, Any], *more: str) -> ModelId:
+    """Its name and version with a hash of the folder's weights, its config and `more`, which no two models share."""
     digest = hashlib.sha256()
     for path in sorted(folder.glob("*.safetensors")):
         digest.update(_weights(path))
@@ -67,7 +67,7 @@ def model_name(folder: Path, config: dict[str, Any], *more: str) -> str:
     digest.update(json.dumps(kept, sort_keys=True).encode())
     for text in more:
         digest.update(text.encode())
-    return f"{config['name']}-{config['version']}-{digest.hexdigest()[:8]}"
+    return ModelId(config["name"], config["version"], digest.hexdigest()[:8])
 
 
 def _weights(path: Path) -> bytes:

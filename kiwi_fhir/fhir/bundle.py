@@ -29,7 +29,7 @@ from kiwi_fhir.types import Document, Fact, Failure, Note
 class BundleWriter:
     """Writes the bundle of a document. Picklable, without state: the same facts give the same bundle."""
 
-    def __init__(self, model: ModelInfo, *, recorded: str, mappings: Mappings | None = None) -> None:
+    def __init__(self, info: ModelInfo, *, recorded: str, mappings: Mappings | None = None) -> None:
         """Load and check fhir.toml.
 
         `recorded` is the instant of every Provenance (`2026-01-31T00:00:00Z`); there is no clock here, so that a rerun
@@ -38,7 +38,7 @@ class BundleWriter:
         if not is_instant(recorded):
             raise UsageError(f"'{recorded}' is no instant: write it as 2026-01-31T00:00:00Z.")
         self._rules = load_rules(mappings or Mappings.read())
-        self._model = model
+        self._info = info
         self._recorded = recorded
 
     def bundle(self, document: Document, facts: Sequence[Fact]) -> tuple[dict[str, Any], list[Failure]]:
@@ -48,7 +48,7 @@ class BundleWriter:
         without any resource gives a Bundle without entries. The resources share objects (meta, subject): read them,
         or copy before a change.
         """
-        sheet = sheet_of(document.note, self._rules, tag=self._model.tag, scores=self._model.scores)
+        sheet = sheet_of(document.note, self._rules, tag=self._info.tag, scores=self._info.scores)
         failures: list[Failure] = []
         written: list[Resource] = []
         seen: set[str] = set()
@@ -73,7 +73,7 @@ class BundleWriter:
             "type": "transaction",
         }
         if written:
-            source = provenance(sheet, self._model, self._recorded, written)
+            source = provenance(sheet, self._info, self._recorded, written)
             findings = check_resource(source, known)
             if findings:
                 failures.append(_failure(document.note, findings))

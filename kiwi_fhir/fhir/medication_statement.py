@@ -165,7 +165,9 @@ def _timing(item: Dosage) -> Resource:
         ("periodMax", timing.period_max),
         ("periodUnit", timing.unit),
         ("dayOfWeek", list(timing.days)),
+        ("timeOfDay", list(timing.times)),
         ("when", list(timing.when)),
+        ("offset", timing.offset),
     ):
         if value:
             repeat[name] = value

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from kiwi_fhir.fhir.elements import Resource, Sheet
+from kiwi_fhir.types import ModelId
 
 _DEVICE = "device"
 _PARTICIPANTS = "http://terminology.hl7.org/CodeSystem/provenance-participant-type"
@@ -14,15 +15,14 @@ _PARTICIPANTS = "http://terminology.hl7.org/CodeSystem/provenance-participant-ty
 
 @dataclass(frozen=True, slots=True)
 class ModelInfo:
-    """The program and model that read the notes.
+    """The model that read the notes, and what it ran in.
 
     `program` is the version of kiwi_fhir, `sha256` the hash of the model's weights. `scores` is False for a model
     whose mentions carry no confidence of their own (a generative one, or human annotation): none is written then.
     `engine` is what ran the model, where it changes results by more than rounding (OpenVINO in int8).
     """
 
-    name: str
-    version: str
+    model: ModelId
     program: str
     sha256: str | None = None
     scores: bool = True
@@ -30,40 +30,40 @@ class ModelInfo:
 
     @property
     def tag(self) -> str:
-        """`name@version`, as a FHIR code."""
-        return re.sub(r"\s+", "-", f"{self.name}@{self.version}")
+        """`NAME@VERSION-HASH`, as a FHIR code."""
+        return re.sub(r"\s+", "-", f"{self.model.name}@{self.model.release}")
 
 
-def device(model: ModelInfo) -> Resource:
+def device(info: ModelInfo) -> Resource:
     """The agent. Contained, so that it loads with any server and needs no id of its own."""
-    versions = [("program", model.program), ("model", model.version)]
-    if model.sha256 is not None:
-        versions.append(("model SHA-256", model.sha256))
-    if model.engine is not None:
-        versions.append(("engine", model.engine))
+    versions = [("program", info.program), ("model", info.model.release)]
+    if info.sha256 is not None:
+        versions.append(("model SHA-256", info.sha256))
+    if info.engine is not None:
+        versions.append(("engine", info.engine))
     return {
         "resourceType": "Device",
         "id": _DEVICE,
         "deviceName": [{"name": "kiwi_fhir", "type": "user-friendly-name"}],
-        "modelNumber": model.name,
+        "modelNumber": info.model.name,
         "type": {"text": "clinical text extraction"},
         "version": [{"type": {"text": kind}, "value": value} for kind, value in versions],
     }
 
 
-def provenance(sheet: Sheet, model: ModelInfo, recorded: str, resources: Sequence[Resource]) -> Resource:
+def provenance(sheet: Sheet, info: ModelInfo, recorded: str, resources: Sequence[Resource]) -> Resource:
     """The Provenance of all resources of a note; `recorded` is an instant that the caller fixes."""
     return {
         "resourceType": "Provenance",
-        "id": sheet.id("Provenance", model.tag, model.program, recorded),
+        "id": sheet.id("Provenance", info.tag, info.program, recorded),
         "meta": sheet.meta,
-        "contained": [device(model)],
+        "contained": [device(info)],
         "target": [{"reference": f"{item['resourceType']}/{item['id']}"} for item in resources],
         "recorded": recorded,
         "agent": [
             {
                 "type": {"coding": [{"system": _PARTICIPANTS, "code": "assembler", "display": "Assembler"}]},
-                "who": {"reference": f"#{_DEVICE}", "display": f"kiwi_fhir, {model.tag}"},
+                "who": {"reference": f"#{_DEVICE}", "display": f"kiwi_fhir, {info.tag}"},
             }
         ],
         "entity": [{"role": "source", "what": sheet.document}],

@@ -18,6 +18,7 @@ from kiwi_fhir.normalize.context.context import load_context
 from kiwi_fhir.normalize.context.plans import load_plans
 from kiwi_fhir.normalize.dates import day_of, load_dates
 from kiwi_fhir.normalize.drug.dosage import load_dosages
+from kiwi_fhir.normalize.drug.owners import complete
 from kiwi_fhir.normalize.drug.timing import load_frequencies
 from kiwi_fhir.normalize.laterality import load_lateralities
 from kiwi_fhir.normalize.result.kinds import load_tests
@@ -71,6 +72,7 @@ class Normalizer:
         text, note_date = document.note.text, day_of(document.note.time)
         lowered, structure = lower(text), read_structure(text, self._headings)
         document = placed(document, structure)
+        document = complete(self._dosages.sigs, document, structure)
         document = self._context.complete(document, lowered, structure)
         reasons, awaited = self._reasons(document)
         facts: list[Fact] = []
@@ -81,7 +83,7 @@ class Normalizer:
             elif mention.label == "test":
                 fact = self._fitted(self._test(text, mention, codings, note_date))
             elif mention.label == "drug":
-                fact = self._drug(text, mention, codings, note_date, reasons, structure)
+                fact = self._drug(text, lowered, mention, codings, note_date, reasons, structure)
             else:
                 fact = self._treatment(text, mention, codings, note_date, structure)
             facts.append(fact)
@@ -182,13 +184,15 @@ class Normalizer:
     def _drug(
         self,
         text: str,
+        lowered: str,
         mention: Mention,
         codings: tuple[Coding, ...],
         note_date: date | None,
         reasons: dict[Span, str],
         structure: Structure,
     ) -> Fact:
-        dosages, forms, timed = self._dosages.read(text, mention, reasons)
+        sentence = structure.sentence_at(mention.span.start)
+        dosages, forms, timed = self._dosages.read(text, lowered, mention, sentence, reasons)
         moments = self._moments(text, mention, note_date, timed)
         fact = self._treatment(text, mention, codings, note_date, structure)
         return replace(fact, past=_is_past(moments), moments=moments, dosages=dosages, forms=forms)

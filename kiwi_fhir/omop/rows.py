@@ -19,7 +19,7 @@ from kiwi_fhir.omop.ids import Ids
 from kiwi_fhir.omop.tables import LINKS, NOTE, NOTE_NLP
 from kiwi_fhir.omop.text import cut, escaped, snippet, storable
 from kiwi_fhir.omop.times import dated_before, day_of, moment_of
-from kiwi_fhir.types import MODIFIER_LABELS, Document, Fact, Note, NoteRows
+from kiwi_fhir.types import MODIFIER_LABELS, Document, Fact, ModelId, Note, NoteRows
 
 _SNIPPET = _LEXICAL = _SYSTEM = _TITLE = 250
 _MODIFIERS, _SOURCE = 2000, 50
@@ -43,15 +43,25 @@ class RowMaker:
     """Makes the rows of a note. `notes` adds its NOTE row, `clinical` the rows of the clinical tables."""
 
     def __init__(
-        self, ids: Resolver, *, model: str, version: str, recorded: str, notes: bool = False, clinical: bool = False
+        self,
+        ids: Resolver,
+        *,
+        model: ModelId,
+        program: str,
+        recorded: str,
+        notes: bool = False,
+        clinical: bool = False,
     ) -> None:
-        """`recorded` is the instant of processing (ISO 8601 with an offset); there is no clock here."""
+        """`program` is the version of kiwi_fhir, `recorded` the instant of processing (ISO 8601 with an offset).
+
+        There is no clock here.
+        """
         self._ids, self._notes, self._clinical = ids, notes, clinical
         #: Of the user's table of ids, None without one.
         self.ids_digest = ids.digest
         #: Begins the nlp_system of this model, whatever its version: a rerun replaces what begins so.
-        self.prefix = f"kiwi_fhir {'-'.join(model.split())} "
-        self._system = f"{self.prefix}{version}"[:_SYSTEM]
+        self.prefix = f"kiwi_fhir {'-'.join(model.name.split())} "
+        self._system = f"{self.prefix}{model.release} (program {program})"[:_SYSTEM]
         instant = datetime.fromisoformat(recorded).astimezone(UTC)
         self._day, self._time = instant.date(), instant.replace(tzinfo=None)
 

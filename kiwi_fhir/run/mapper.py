@@ -14,7 +14,7 @@ from kiwi_fhir.extract import ModelChoice
 from kiwi_fhir.fhir import BundleWriter, ModelInfo, to_json
 from kiwi_fhir.normalize import Normalizer, load_linker
 from kiwi_fhir.tables import Mappings
-from kiwi_fhir.types import Document, Fact, Failure, NoteRows, Result
+from kiwi_fhir.types import Document, Fact, Failure, ModelId, NoteRows, Result
 
 if TYPE_CHECKING:
     from kiwi_fhir.omop.rows import RowMaker
@@ -33,7 +33,6 @@ class DocumentMapper:
         mappings = mappings or Mappings.read(config.mapping.mappings)
         choice = ModelChoice.of(config.model)
         self.model, released = choice.identify()
-        name, version, digest = self.model.rsplit("-", 2)
         linker, self.terminology = load_linker(
             config.mapping.terminology,
             fuzzy=config.mapping.fuzzy,
@@ -44,14 +43,16 @@ class DocumentMapper:
         self._normalizer = Normalizer(mappings, linker)
         recorded = config.fhir.recorded or released
         if recorded is None:
-            raise UsageError(f"The model '{name}' states no release: name the instant of Provenances with --recorded.")
+            raise UsageError(
+                f"The model '{self.model.name}' states no release: name the instant of Provenances with --recorded."
+            )
         engine = "OpenVINO int8" if config.model.device == "openvino" and not choice.is_server else None
-        model = ModelInfo(name, f"{version}-{digest}", __version__, engine=engine)
-        self._writer = BundleWriter(model, recorded=recorded, mappings=mappings)
+        info = ModelInfo(self.model, __version__, engine=engine)
+        self._writer = BundleWriter(info, recorded=recorded, mappings=mappings)
         self._rows = None
         self.ids: str | None = None
         if any(sink.startswith("omop=") for sink in config.run.sink):
-            self._rows = _row_maker(config, model=name, version=f"{version}-{digest}", recorded=recorded)
+            self._rows = _row_maker(config, self.model, recorded)
             self.ids = self._rows.ids_digest
 
     def __call__(self, document: Document) -> tuple[Result, list[Failure]]:
@@ -71,14 +72,14 @@ class DocumentMapper:
         return Result(document, to_json(bundle), resources, ignored, rows), failures
 
 
-def _row_maker(config: Config, *, model: str, version: str, recorded: str) -> RowMaker:
+def _row_maker(config: Config, model: ModelId, recorded: str) -> RowMaker:
     from kiwi_fhir.omop.ids import IdTable, NumberRule
     from kiwi_fhir.omop.rows import RowMaker
 
     return RowMaker(
         IdTable(Path(config.omop.omop_ids)) if config.omop.omop_ids else NumberRule(),
         model=model,
-        version=f"{version} (program {__version__})",
+        program=__version__,
         recorded=recorded,
         notes=config.omop.omop_notes,
         clinical=config.omop.omop_clinical,

@@ -82,7 +82,7 @@ def _versions(kind: str, config: Config, mappings: Mappings) -> dict[str, str]:
     mapper = DocumentMapper(config, mappings)
     return {
         "program": __version__,
-        "model": mapper.model,
+        "model": str(mapper.model),
         "mappings": mappings.fingerprint,
         "terminology": mapper.terminology,
         "source": kind,

@@ -88,7 +88,7 @@ def train(
         pad = tokenizer.pad_token_id or 0
         asked = None
         if teacher_model is not None:
-            metrics["teacher_model"], _ = teacher_model.identify()
+            metrics["teacher_model"] = str(teacher_model.identify()[0])
             asked, _ = stages.run(
                 f"labels of {metrics['teacher_model']}", lambda: _ask(teacher_model, texts, device, report)
             )

@@ -20,7 +20,7 @@ from kiwi_fhir.extract.tagger.extractor import TaggerExtractor
 from kiwi_fhir.extract.tagger.model import MAX_WORDS, Heads, JointModel, WordSpan, collate, whole
 from kiwi_fhir.extract.tagger.windows import Windower, batches
 from kiwi_fhir.train.examples import Example, SoftExample, examples
-from kiwi_fhir.types import Document
+from kiwi_fhir.types import Document, ModelId
 
 #: Stage, step, steps, loss (`dev`: F1; None: the stage has none).
 Report = Callable[[str, int, int, float | None], None]
@@ -221,7 +221,9 @@ def _targets(wanted: Sequence[list[WordSpan] | torch.Tensor], shape: torch.Size)
 
 def extractor_of(model: JointModel, tokenizer: Any, recipe: Recipe, device: torch.device) -> TaggerExtractor:
     """An extractor of a model in training, in fp32."""
-    return TaggerExtractor(model.eval(), tokenizer, name="training", window=recipe.window, device=device)
+    return TaggerExtractor(
+        model.eval(), tokenizer, model_id=ModelId("training", "0"), window=recipe.window, device=device
+    )
 
 
 def _dev_scores(

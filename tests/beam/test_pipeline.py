@@ -45,7 +45,7 @@ def files(output):
 
 @pytest.mark.parametrize("device", ["cpu", "openvino"])
 def test_a_bundle_says_when_it_was_made_in_int8(device):
-    document = Document(Note("n1", "Fever."), (Mention("problem", Span(0, 5)),), "human")
+    document = Document(Note("n1", "Fever."), (Mention("problem", Span(0, 5)),))
     result, failures = DocumentMapper(Config().with_options(device=device, terminology="none"))(document)
     assert not failures
     assert (b"OpenVINO int8" in result.bundle) is (device == "openvino")

@@ -46,7 +46,7 @@ def work(options):
     print(
         json.dumps(
             {
-                "model": extractor.model,
+                "model": str(extractor.model),
                 "notes": len(notes),
                 "characters": sum(len(note.text) for note in notes),
                 "failed": len(results) - len(documents),

@@ -10,7 +10,7 @@ from statistics import median
 
 from kiwi_fhir.fhir import BundleWriter, ModelInfo, check_resource, to_json
 from kiwi_fhir.normalize import Normalizer
-from kiwi_fhir.types import Document, Mention, MentionLabel, Modifier, ModifierLabel, Note, Span
+from kiwi_fhir.types import Document, Mention, MentionLabel, ModelId, Modifier, ModifierLabel, Note, Span
 
 SENTENCES: tuple[tuple[MentionLabel, str, tuple[tuple[ModifierLabel, str], ...], str], ...] = (
     ("problem", "chest pain", (("severity", "mild"), ("bodyloc", "chest")), "She has mild chest pain."),
@@ -52,7 +52,7 @@ def document(mentions: int = 40, modifiers: int = 30) -> Document:
             at = text.index(words, start)
             found.append(Mention(label, Span(at, at + len(words)), tuple(sorted(linked, key=_place)), 0.93))
     note = Note("n1", text, "p1", "e1", time="2011-03-05T08:00:00Z", source="DocumentReference/n1")
-    return Document(note, tuple(found[:mentions]), "benchmark")
+    return Document(note, tuple(found[:mentions]))
 
 
 def _place(modifier: Modifier) -> Span:
@@ -62,7 +62,7 @@ def _place(modifier: Modifier) -> Span:
 def main(rounds: int = 400) -> None:
     """Print the median of each step."""
     normalizer = Normalizer()
-    writer = BundleWriter(ModelInfo("benchmark", "1", "0"), recorded="2026-01-01T00:00:00Z")
+    writer = BundleWriter(ModelInfo(ModelId("benchmark", "1"), "0"), recorded="2026-01-01T00:00:00Z")
     source = document()
     steps: dict[str, list[float]] = {"facts": [], "resources and checks": [], "json": [], "all": []}
     size = count = 0

@@ -20,9 +20,9 @@ from kiwi_fhir.write.omop.sink import OmopSink  # noqa: E402
 NOTES_A_SHARD, FACTS_A_NOTE = 1000, 20
 
 
-def shards(rows, version):
+def shards(rows, release):
     """Results of notes with 20 facts each, a shard at a time."""
-    made = maker(version=version)
+    made = maker(release=release)
     notes = rows // FACTS_A_NOTE
     for start in range(0, notes, NOTES_A_SHARD):
         yield results(made, range(start, min(start + NOTES_A_SHARD, notes)), repeat=FACTS_A_NOTE // 5)
@@ -48,7 +48,7 @@ def measure(kind, url, rows, prepare=None):
     database = sink._database
     with database.transaction():
         query = f"SELECT nlp_system, count(*) FROM {database.name_of('note_nlp')} GROUP BY 1"
-        assert database.run(query) == [("kiwi_fhir kiwi-test 2-new", rows)]
+        assert database.run(query) == [("kiwi_fhir kiwi-test 2-new (program 0)", rows)]
     sink.close()
     print(
         f"{kind:24} {rows / fresh:9,.0f} rows/s new {rows / again:9,.0f} rows/s again  (made: {rows / making:,.0f}/s)"

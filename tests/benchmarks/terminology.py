@@ -169,7 +169,7 @@ def document(asked: list[tuple[str, str]]) -> Document:
     for said, label in asked:
         mentions.append(Mention(label, Span(len(text), len(text) + len(said))))
         text += f"{said}\n"
-    return Document(Note("n", text), tuple(mentions), "benchmark")
+    return Document(Note("n", text), tuple(mentions))
 
 
 if __name__ == "__main__":

@@ -1,12 +1,13 @@
 """JSON lines: what is written is read again, and what can't be read is told without a word of it."""
 
 import json
+from dataclasses import replace
 
 import pytest
 
 from kiwi_fhir.documents.jsonl import format_line, read_lines
 from kiwi_fhir.errors import InputError, UsageError
-from kiwi_fhir.types import Document, Mention, Modifier, Note, Span
+from kiwi_fhir.types import Document, Mention, ModelId, Modifier, Note, Span
 
 NOTE = Note("a", "No fever at night.")
 NO = Modifier("negation", Span(0, 2), score=0.9, link=0.8)
@@ -16,7 +17,7 @@ FOUND = Document(
         Mention("problem", Span(3, 8), (NO,), score=0.75, section="history"),
         Mention("test", Span(9, 11), rule=True),
     ),
-    "m-1-x",
+    ModelId("m", "1", "c0ffee"),
     (Modifier("temporal", Span(9, 17), rule=True),),
 )
 
@@ -34,6 +35,23 @@ def changed(**values):
 def test_what_was_written_is_read(tmp_path):
     assert list(read_lines(lines(tmp_path, format_line(FOUND)), {"a": NOTE})) == [FOUND]
     assert NOTE.text.encode() not in format_line(FOUND)
+
+
+@pytest.mark.parametrize(
+    ("model", "text"),
+    [
+        (ModelId("kiwi-minilm", "0.4.0", "c0ffee00"), "kiwi-minilm-0.4.0-c0ffee00"),
+        (ModelId("kiwi-1.0", "rc1", "c0ffee00"), "kiwi-1.0-rc1-c0ffee00"),
+        (ModelId("kiwi", "1.0-rc1", "c0ffee00"), "kiwi-1.0%2Drc1-c0ffee00"),
+        (ModelId("-", "%2D-%", ""), "--%252D%2D%25-"),
+        (None, None),
+    ],
+)
+def test_a_model_is_read_back_whatever_its_name_and_version(tmp_path, model, text):
+    found = replace(FOUND, model=model)
+    line = format_line(found)
+    assert json.loads(line)["model"] == text
+    assert list(read_lines(lines(tmp_path, line), {"a": NOTE})) == [found]
 
 
 def test_a_list_of_names_narrows_it_and_other_notes_are_refused(tmp_path):
@@ -59,6 +77,7 @@ def test_another_text_is_told(tmp_path):
         changed(mentions=[{"label": "secret"}]),
         changed(mentions="secret"),
         changed(characters=4),
+        changed(model="secret"),
         changed(unlinked=[{"label": "negation", "span": {"start": 3, "end": 3}, "score": 1, "link": 1, "rule": False}]),
         changed(unlinked=[{"label": "negation", "span": {"start": 0, "end": 2}, "score": "x", "link": 1, "rule": 0}]),
     ],

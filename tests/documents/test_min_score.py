@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from kiwi_fhir.documents.min_score import WEAKENING, at_least
 from kiwi_fhir.extract import extract
 from kiwi_fhir.run.shards import extract_shard, map_shard
-from kiwi_fhir.types import MODIFIER_LABELS, Document, Failure, Mention, Modifier, Note, Result, Shard, Span
+from kiwi_fhir.types import MODIFIER_LABELS, Document, Failure, Mention, ModelId, Modifier, Note, Result, Shard, Span
 from kiwi_fhir.write.shards import write_shard
 from kiwi_fhir.write.store import LocalStore
 
@@ -27,7 +27,7 @@ def chills(*modifiers, score=0.9):
 
 
 def document(*mentions, unlinked=()):
-    return Document(NOTE, mentions, "m", tuple(unlinked))
+    return Document(NOTE, mentions, None, tuple(unlinked))
 
 
 def test_what_is_sure_enough_stays_and_a_threshold_is_inclusive():
@@ -90,7 +90,7 @@ def weakening(mention):
 class Fake:
     """Finds what it was told to; a group of several notes does not fit its memory."""
 
-    model = "m"
+    model = ModelId("m", "1")
 
     def __init__(self, found):
         self._found = found

@@ -218,9 +218,9 @@ def test_it_can_be_pickled():
     ],
 )
 def test_nothing_is_quadratic(piece):
-    begun = time.perf_counter()
+    begun = time.process_time()
     read(piece * (100_000 // len(piece)))
-    assert time.perf_counter() - begun < 1
+    assert time.process_time() - begun < 1
 
 
 def test_a_wrong_table_is_named(tmp_path):
@@ -243,7 +243,7 @@ def test_mentions_get_the_section_that_they_stand_in():
         Span(text.index(words), text.index(words) + len(words))
         for words in ("gout", "Meds - digoxin", "Allergies", "latex")
     ]
-    document = Document(Note("n", text), tuple(Mention("drug", span, section="labs") for span in spans), "test")
+    document = Document(Note("n", text), tuple(Mention("drug", span, section="labs") for span in spans))
     found = placed(document, read(text))
     assert [(mention.span.of(text), mention.section) for mention in found.mentions] == [
         ("gout", "labs"),

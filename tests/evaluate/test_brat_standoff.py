@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kiwi_fhir.documents.brat import MODEL, format_ann, parse_ann, read_folder
+from kiwi_fhir.documents.brat import format_ann, parse_ann, read_folder
 from kiwi_fhir.errors import InputError, UsageError
 from kiwi_fhir.types import ALLOWED_PAIRS, MENTION_LABELS, MODIFIER_LABELS, Document, Mention, Modifier, Note, Span
 
@@ -43,7 +43,7 @@ def test_a_modifier_stands_in_every_mention_that_it_is_linked_to():
         Mention("drug", span("Lasix"), (Modifier("strength", span("40 mg")),)),
     )
     assert document.unlinked == (Modifier("temporal", span("daily")),)
-    assert document.model == MODEL
+    assert document.model is None
 
 
 def test_links_may_stand_before_the_lines_they_name_and_either_way_round():
@@ -124,15 +124,15 @@ def test_format_writes_one_line_for_each_span_and_each_link():
 
 def test_line_ends_and_tabs_inside_a_span_are_spaces_in_its_line():
     text = "chest\r\n\tpain"
-    document = Document(Note("n", text), (Mention("problem", Span(0, len(text))),), "m")
+    document = Document(Note("n", text), (Mention("problem", Span(0, len(text))),))
     assert format_ann(document) == "T1\tproblem 0 12\tchest   pain\n"
     assert parse_ann(format_ann(document), document.note).mentions == document.mentions
 
 
 def test_a_document_without_anything_is_an_empty_file():
     note = Note("n", TEXT)
-    assert format_ann(Document(note, (), "m")) == ""
-    assert parse_ann("", note) == Document(note, (), MODEL)
+    assert format_ann(Document(note, ())) == ""
+    assert parse_ann("", note) == Document(note, ())
 
 
 @st.composite
@@ -150,7 +150,7 @@ def documents(draw):
         mentions.append(Mention(label, where, in_order(held)))
     linked = {held for mention in mentions for held in mention.modifiers}
     free = draw(st.sets(st.builds(Modifier, st.sampled_from(MODIFIER_LABELS), spans), max_size=4)) - linked
-    return Document(Note("n", text), tuple(mentions), MODEL, in_order(free))
+    return Document(Note("n", text), tuple(mentions), None, in_order(free))
 
 
 def in_order(modifiers):

@@ -16,7 +16,7 @@ NOTE = Note("a", "x" * 100)
 
 
 def document(*mentions, unlinked=(), note=NOTE):
-    return Document(note, mentions, "m", tuple(unlinked))
+    return Document(note, mentions, None, tuple(unlinked))
 
 
 def problem(start, end, *modifiers, score=1.0, rule=False):

@@ -46,7 +46,7 @@ def modifier(label, words):
 
 
 def document(*mentions, unlinked=(), name="a", text=TEXT):
-    return Document(Note(name, text), mentions, "m", tuple(unlinked))
+    return Document(Note(name, text), mentions, None, tuple(unlinked))
 
 
 def found(gold, predicted, level):

@@ -93,7 +93,7 @@ def rendered(report, width):
 
 def documents(count, matched):
     def made(name, found):
-        return Document(Note(name, TEXT), (Mention("problem", Span(3, 8)),) if found else (), "m")
+        return Document(Note(name, TEXT), (Mention("problem", Span(3, 8)),) if found else ())
 
     gold = [made(f"n{step}", True) for step in range(count)]
     return gold, [made(f"n{step}", step < matched) for step in range(count)]
@@ -132,7 +132,7 @@ class Cells(HTMLParser):
 
 def test_the_page_holds_every_row_and_escapes_names():
     gold, guesses = documents(5, 4)
-    report = score([*gold, Document(Note("<script>x", ""), (), "m")], guesses, samples=100)
+    report = score([*gold, Document(Note("<script>x", ""), ())], guesses, samples=100)
     page = html(report, title="A & B <i>")
     assert "<script" not in page
     assert "&lt;script&gt;x" in page

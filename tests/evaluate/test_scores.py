@@ -15,7 +15,7 @@ from kiwi_fhir.types import Document, Mention, Modifier, Note, Span
 
 
 def document(name, *mentions, unlinked=()):
-    return Document(Note(name, "x" * 200), mentions, "m", tuple(unlinked))
+    return Document(Note(name, "x" * 200), mentions, None, tuple(unlinked))
 
 
 def problem(start, end, *modifiers):

@@ -11,8 +11,9 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "normalize"))
 
 from kiwi_fhir.fhir import BundleWriter, ModelInfo, check_bundle, to_json
 from kiwi_fhir.normalize import Normalizer
+from kiwi_fhir.types import ModelId
 
-MODEL = ModelInfo("kiwi-test", "1.2", "0.1.0", "ab" * 32)
+MODEL = ModelInfo(ModelId("kiwi-test", "1.2"), "0.1.0", "ab" * 32)
 RECORDED = "2026-01-31T00:00:00Z"
 
 

@@ -40,7 +40,7 @@ def documents(draw):
         modifiers.append(Modifier(kind, Span(len(text), len(text) + len(words)), 0.9, 0.8))
         text += words + draw(st.sampled_from((" ", ", ", "\n", " on ")))
     section, time = draw(st.sampled_from(SECTIONS)), draw(st.sampled_from(TIMES))
-    return Document(Note("n", text, time=time), (Mention(label, Span(0, 2), tuple(modifiers), 0.7, section),), "test")
+    return Document(Note("n", text, time=time), (Mention(label, Span(0, 2), tuple(modifiers), 0.7, section),))
 
 
 @settings(max_examples=400, deadline=None)

@@ -17,7 +17,7 @@ from kiwi_fhir.fhir import BundleWriter, ModelInfo, check_resource, to_json
 from kiwi_fhir.fhir.ids import uuid_of
 from kiwi_fhir.normalize import Normalizer
 from kiwi_fhir.tables import Mappings
-from kiwi_fhir.types import Document, Fact, Note
+from kiwi_fhir.types import Document, Fact, ModelId, Note
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 
@@ -177,7 +177,7 @@ def test_the_notes_time_is_written_as_far_as_fhir_takes_it(bundle_of, time, writ
 
 
 def test_a_note_without_resources_gives_a_bundle_without_entries(bundle_of):
-    empty = Document(Note("n9", "Nothing."), (), "test")
+    empty = Document(Note("n9", "Nothing."), ())
     assert bundle_of(empty) == {
         "resourceType": "Bundle",
         "type": "transaction",
@@ -221,7 +221,7 @@ def test_provenance_names_an_engine_that_changes_results(normalizer):
 
 
 def test_a_model_name_with_spaces_makes_a_code():
-    assert ModelInfo("my  model", "1 beta", "0").tag == "my-model@1-beta"
+    assert ModelInfo(ModelId("my  model", "1 beta", "c0ffee"), "0").tag == "my-model@1-beta-c0ffee"
 
 
 def test_a_wrong_resource_is_a_failure_that_holds_no_text_and_the_others_are_written(writer, normalizer):

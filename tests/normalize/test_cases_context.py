@@ -12,10 +12,11 @@ from written_documents import write
 from kiwi_fhir.extract.segment import segment
 from kiwi_fhir.fhir import BundleWriter, ModelInfo, check_bundle
 from kiwi_fhir.normalize import Normalizer
+from kiwi_fhir.types import ModelId
 
 CASES = tomllib.loads((Path(__file__).parent / "cases" / "context.toml").read_text(encoding="utf-8"))["case"]
 NORMALIZER = Normalizer()
-WRITER = BundleWriter(ModelInfo("kiwi-test", "1", "0"), recorded="2026-01-31T00:00:00Z")
+WRITER = BundleWriter(ModelInfo(ModelId("kiwi-test", "1"), "0"), recorded="2026-01-31T00:00:00Z")
 SNOMED = "http://snomed.info/sct"
 
 

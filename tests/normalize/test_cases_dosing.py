@@ -13,13 +13,13 @@ import pytest
 from kiwi_fhir.fhir import BundleWriter, ModelInfo, check_bundle, to_json
 from kiwi_fhir.normalize import Normalizer
 from kiwi_fhir.tables import Mappings
-from kiwi_fhir.types import MENTION_LABELS, Document, Interval, Mention, Modifier, Note, Ratio, Span
+from kiwi_fhir.types import MENTION_LABELS, Document, Interval, Mention, ModelId, Modifier, Note, Ratio, Span
 
 HERE = Path(__file__).parent / "cases"
 DOSING = tomllib.loads((HERE / "dosing.toml").read_text(encoding="utf-8"))
 DATES = tomllib.loads((HERE / "dates.toml").read_text(encoding="utf-8"))
 DAY = "2011-03-05"
-MODEL = ModelInfo("kiwi-test", "1", "0")
+MODEL = ModelInfo(ModelId("kiwi-test", "1"), "0")
 RECORDED = "2026-01-31T00:00:00Z"
 MARK = re.compile(r"\{(\w+) ([^}]*)\}")
 NORMALIZER = Normalizer()
@@ -37,7 +37,7 @@ def document_of(line: str, time: str | None = DAY) -> Document:
     text += line[end:]
     ((label, place),) = [item for item in spans if item[0] in MENTION_LABELS]
     modifiers = tuple(Modifier(kind, span) for kind, span in spans if kind not in MENTION_LABELS)
-    return Document(Note("n1", text, patient_id="p1", time=time), (Mention(label, place, modifiers),), "test")
+    return Document(Note("n1", text, patient_id="p1", time=time), (Mention(label, place, modifiers),))
 
 
 def fact_of(line: str, normalizer: Normalizer = NORMALIZER, time: str | None = DAY):
@@ -59,11 +59,13 @@ def how_often(dosage) -> str:
     """Timing, need and duration as the tables write them."""
     parts, timing = [], dosage.timing
     if timing is not None:
-        if timing.frequency is not None:
-            times = f"{timing.frequency}" + (f"..{timing.frequency_max}" if timing.frequency_max else "")
+        if timing.frequency is not None or timing.frequency_max is not None:
+            times = f"{timing.frequency or ''}" + (f"..{timing.frequency_max}" if timing.frequency_max else "")
             period = f"{timing.period}" + (f"..{timing.period_max}" if timing.period_max else "")
             parts.append(f"{times} per {period} {timing.unit}")
-        for word, codes in (("at", timing.when), ("on", timing.days)):
+        if timing.offset is not None:
+            parts.append(f"{timing.offset} min")
+        for word, codes in (("at", timing.when), ("at", timing.times), ("on", timing.days)):
             if codes:
                 parts.append(f"{word} {', '.join(codes)}")
         if timing.count is not None:

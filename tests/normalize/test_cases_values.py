@@ -9,12 +9,13 @@ from written_documents import write
 
 from kiwi_fhir.fhir import BundleWriter, ModelInfo, check_bundle, to_json
 from kiwi_fhir.normalize import Normalizer
+from kiwi_fhir.types import ModelId
 
 TABLE = tomllib.loads((Path(__file__).parent / "cases" / "values.toml").read_text(encoding="utf-8"))
 TERMS = {"severity": "severity", "course": "course", "relative": "subject", "site": "bodyloc"}
 RESULTS = [case for group, cases in TABLE.items() if group not in TERMS for case in cases]
 NORMALIZER = Normalizer()
-WRITER = BundleWriter(ModelInfo("test", "1", "0", "00"), recorded="2026-01-31T00:00:00Z")
+WRITER = BundleWriter(ModelInfo(ModelId("test", "1"), "0", "00"), recorded="2026-01-31T00:00:00Z")
 
 
 def cases(found):

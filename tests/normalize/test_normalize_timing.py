@@ -67,7 +67,7 @@ def test_frequencies(text, expected):
 
 @pytest.mark.parametrize(
     "text",
-    ["continuous", "an hour", "while awake", "twice daily at bedtime", "as directed", "q6", "q6-4h", "0 times a day"],
+    ["continuous", "an hour", "while awake", "twice daily at bedtime", "as directed", "q2", "q6-4h", "0 times a day"],
 )
 def test_what_is_not_understood_whole_is_no_frequency(text):
     found = FREQUENCIES.read(text)

@@ -32,7 +32,7 @@ def document(marked: str) -> Document:
         if words:
             mentions.append(Mention(label, Span(len(text), len(text) + len(words))))
             text += words
-    return Document(Note("1", text), tuple(mentions), "model")
+    return Document(Note("1", text), tuple(mentions))
 
 
 @pytest.fixture(scope="module")

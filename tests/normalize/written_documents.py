@@ -33,7 +33,7 @@ def write(
         linked.sort(key=lambda modifier: (modifier.span, modifier.label))
         found.append(Mention(label, Span(at, at + len(words)), tuple(linked), section=section))
     fields = {"id": "n1", "patient_id": "p1", "encounter_id": "e1", "time": "2011-03-05", **note}
-    return Document(Note(text=text, **fields), tuple(found), "test")
+    return Document(Note(text=text, **fields), tuple(found))
 
 
 def _index(text: str, words: str, start: int) -> int:

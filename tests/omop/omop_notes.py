@@ -5,7 +5,20 @@ from decimal import Decimal
 from kiwi_fhir.errors import NoteError
 from kiwi_fhir.omop.ids import NumberRule
 from kiwi_fhir.omop.rows import RowMaker
-from kiwi_fhir.types import Coding, Document, Fact, Failure, LabValue, Mention, Modifier, Note, Quantity, Result, Span
+from kiwi_fhir.types import (
+    Coding,
+    Document,
+    Fact,
+    Failure,
+    LabValue,
+    Mention,
+    ModelId,
+    Modifier,
+    Note,
+    Quantity,
+    Result,
+    Span,
+)
 
 RECORDED = "2026-11-24T01:30:00+02:00"
 SNOMED, ICD, LOINC = "http://snomed.info/sct", "http://hl7.org/fhir/sid/icd-10-cm", "http://loinc.org"
@@ -61,13 +74,15 @@ def facts(text=TEXT, repeat=1):
     return [*found, *more]
 
 
-def maker(*, version="1-abc (program 0)", model="kiwi-test", ids=None, **tables):
-    return RowMaker(ids or NumberRule(), model=model, version=version, recorded=RECORDED, **tables)
+def maker(*, release="1-abc", model="kiwi-test", ids=None, **tables):
+    """Makes rows of the model's `release`, VERSION-HASH, as program 0."""
+    model = ModelId(model, *release.split("-"))
+    return RowMaker(ids or NumberRule(), model=model, program="0", recorded=RECORDED, **tables)
 
 
 def result(of, note_, found=None):
     """The result of a note as the pipeline makes it."""
-    document = Document(note_, (), "kiwi-test-1-abc")
+    document = Document(note_, ())
     try:
         rows = of.rows(document, facts() if found is None else found)
     except NoteError as error:

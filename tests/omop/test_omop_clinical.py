@@ -25,7 +25,7 @@ MARK = modifier("temporal", "fever")
 
 
 def rows(found, note_=None):
-    made = maker(clinical=True).rows(Document(note_ or note(), (), "m"), found).tables
+    made = maker(clinical=True).rows(Document(note_ or note(), ()), found).tables
     return {
         name: [SimpleNamespace(**dict(zip(COLUMNS[name], row, strict=True))) for row in made[name]]
         for name in (*CLINICAL, LINKS)

@@ -22,7 +22,7 @@ from kiwi_fhir.types import Coding, Document, Fact, Mention, Moment, Span, Term
 def nlp(found, note_=None, **options):
     """The NOTE_NLP rows of facts, by column name."""
     note_ = note_ or note()
-    rows = maker(**options).rows(Document(note_, (), "m"), found).tables["note_nlp"]
+    rows = maker(**options).rows(Document(note_, ()), found).tables["note_nlp"]
     return [SimpleNamespace(**dict(zip(COLUMNS["note_nlp"], row, strict=True))) for row in rows]
 
 
@@ -176,7 +176,7 @@ def test_a_snippet_holds_its_mention(start, end):
 def test_what_no_database_stores_is_replaced_and_nothing_moves():
     text = "pa\0in \ud800 here"
     item = Fact(Mention("problem", Span(0, 5)), "pa\0in")
-    rows = maker(notes=True).rows(Document(note(text=text), (), "m"), [item]).tables
+    rows = maker(notes=True).rows(Document(note(text=text), ()), [item]).tables
     assert rows["note_nlp"][0][5] == "pa\ufffdin"
     assert rows["note"][0][7] == "pa\ufffdin \ufffd here"
 
@@ -186,13 +186,13 @@ def test_the_same_facts_give_the_same_ids_and_no_two_rows_share_one():
     assert rows == [row.note_nlp_id for row in nlp([*facts(), *facts()])]
     assert len(set(rows)) == len(rows)
     assert all(0 < number < 2**63 for number in rows)
-    other = [row.note_nlp_id for row in nlp([*facts(), *facts()], version="2-def")]
+    other = [row.note_nlp_id for row in nlp([*facts(), *facts()], release="2-def")]
     assert not set(rows) & set(other)
 
 
 def test_a_note_row():
     kind = Coding("http://loinc.org", "18842-5", "Discharge summary", concept_id=706391)
-    made = maker(notes=True).rows(Document(note(type=kind), (), "m"), [])
+    made = maker(notes=True).rows(Document(note(type=kind), ()), [])
     row = dict(zip(COLUMNS["note"], made.tables["note"][0], strict=True))
     assert {key: value for key, value in row.items() if value is not None} == {
         "note_id": 7,
@@ -223,12 +223,12 @@ def test_a_note_row():
 )
 def test_a_note_without_a_place_is_refused(note_, tables, reason):
     with pytest.raises(NoteError) as error:
-        maker(**tables).rows(Document(note_, (), "m"), [])
+        maker(**tables).rows(Document(note_, ()), [])
     assert error.value.reason == reason
 
 
 def test_note_nlp_needs_no_person():
-    assert maker().rows(Document(note(patient=None), (), "m"), facts()).person_id is None
+    assert maker().rows(Document(note(patient=None), ()), facts()).person_id is None
 
 
 def test_visits_are_those_of_an_omop_source():
@@ -292,7 +292,7 @@ def test_concepts_come_from_the_user_s_own_vocabulary(tmp_path, monkeypatch):
     text = "Hypertension. Frosted wing. Old frosted wing. Something rare."
     words = ("Hypertension", "Frosted wing", "Old frosted wing", "Something rare")
     mentions = tuple(Mention("problem", Span(text.index(word), text.index(word) + len(word))) for word in words)
-    found = Normalizer(None, linker).facts(Document(note(text=text), mentions, "m"))
+    found = Normalizer(None, linker).facts(Document(note(text=text), mentions))
     assert [(row.note_nlp_concept_id, row.note_nlp_source_concept_id) for row in nlp(found, note(text=text))] == [
         (320128, 35207668),
         (4000001, 4000001),

@@ -87,16 +87,16 @@ def test_a_rerun_changes_nothing(database):
 def test_another_version_replaces_its_rows_and_no_others(database):
     sink = prepared(database, **ALL)
     sink.write(results(maker(model="other-model", **ALL), (1, 2)))
-    sink.write(results(maker(version="1-old", **ALL), (1, 2, 3)))
+    sink.write(results(maker(release="1-old", **ALL), (1, 2, 3)))
     database.run(
         "INSERT INTO note_nlp (note_nlp_id, note_id, lexical_variant, nlp_system, nlp_date) VALUES "
         "(1, 1, 'x', 'someone else', '2020-01-01'), (2, 1, 'x', NULL, '2020-01-01')"
     )
-    sink.write(results(maker(version="2-new", **ALL), (1, 2)))
+    sink.write(results(maker(release="2-new", **ALL), (1, 2)))
     sink.close()
     found = Counter(database.run("SELECT note_id, nlp_system FROM note_nlp"))
     other, new, old = (
-        f"kiwi_fhir {name}" for name in ("other-model 1-abc (program 0)", "kiwi-test 2-new", "kiwi-test 1-old")
+        f"kiwi_fhir {name} (program 0)" for name in ("other-model 1-abc", "kiwi-test 2-new", "kiwi-test 1-old")
     )
     assert found == {
         (1, other): EACH,
@@ -116,7 +116,7 @@ def test_a_rerun_without_clinical_rows_leaves_none_behind(database):
     prepared(database, **ALL).write(results(maker(**ALL), (1, 2)))
     plain = OmopSink(database.url)
     plain.check()
-    plain.write(results(maker(version="2-new"), (1,)))
+    plain.write(results(maker(release="2-new"), (1,)))
     plain.close()
     assert len(database.run("SELECT 1 FROM drug_exposure")) == 1
 
@@ -124,7 +124,7 @@ def test_a_rerun_without_clinical_rows_leaves_none_behind(database):
 def test_official_tables_are_used_as_they_are(database):
     official_tables(database)
     sink = prepared(database, **ALL)  # only our own table of links is missing
-    sink.write(results(maker(version="1-old", **ALL), range(1, 6)))
+    sink.write(results(maker(release="1-old", **ALL), range(1, 6)))
     sink.write(results(maker(**ALL), range(3, 8)))
     before = everything(database, ids=False)
     sink.write(results(maker(**ALL), range(3, 8)))

@@ -15,10 +15,13 @@ from omop_notes import maker, results
 from test_omop_sink import EACH, official_tables, prepared
 from typer.testing import CliRunner
 
+from kiwi_fhir import __version__
 from kiwi_fhir.cli.commands import app
 from kiwi_fhir.clients.database_url import database_url
 from kiwi_fhir.config import Config
 from kiwi_fhir.errors import KiwiError, UsageError
+from kiwi_fhir.extract import ModelChoice
+from kiwi_fhir.types import ModelId
 from kiwi_fhir.write.omop.duckdb import DuckDB
 from kiwi_fhir.write.omop.sink import OmopSink
 from kiwi_fhir.write.sinks import remote_sinks
@@ -168,7 +171,7 @@ def test_a_right_that_is_lost_in_the_middle(postgresql):
     sink.write(results(maker(), (1,)))
     postgresql.run(f"REVOKE INSERT ON note_nlp FROM {user}")
     with pytest.raises(KiwiError, match="does not let our user") as error:
-        sink.write(results(maker(version="2-new"), (1, 2)))
+        sink.write(results(maker(release="2-new"), (1, 2)))
     sink.close()
     assert error.value.exit_code == 1
     assert postgresql.run("SELECT DISTINCT nlp_system FROM note_nlp") == [("kiwi_fhir kiwi-test 1-abc (program 0)",)]
@@ -307,6 +310,29 @@ def test_a_run_with_a_table_of_ids(texts, tmp_path):
     with contextlib.closing(sqlite3.connect(tmp_path / "cdm.db")) as connection:
         assert {row[0] for row in connection.execute("SELECT note_id FROM note_nlp")} == {50, 51}
     assert "ids" in json.loads((tmp_path / "out" / "run.json").read_text())["versions"]
+
+
+def test_a_rerun_replaces_the_rows_of_a_version_with_a_hyphen(texts, tmp_path):
+    """The name of `kiwi-minilm`, version `1.0-rc1`, is that of every version of it."""
+    folder = tmp_path / "model"
+    shutil.copytree(ModelChoice().folder, folder)
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**config, "version": "1.0-rc1"}))
+    systems = []
+    for model in (folder, "default"):
+        options = ("--model", model, "-o", tmp_path / "out" / Path(model).name, "--omop-create", "--threads", 1)
+        done = run("--source", "text", "-i", texts / "5.txt", *options, "--sink", f"omop=sqlite:///{tmp_path}/cdm.db")
+        assert done.exit_code == 0, done.output
+        with contextlib.closing(sqlite3.connect(tmp_path / "cdm.db")) as connection:
+            systems.append(connection.execute("SELECT DISTINCT nlp_system FROM note_nlp").fetchall())
+    rc1, shipped = (ModelChoice(str(model)).identify()[0] for model in (folder, "default"))
+    assert (rc1.name, rc1.version) == (shipped.name, "1.0-rc1")
+    assert systems == [
+        [(f"kiwi_fhir kiwi-minilm 1.0-rc1-{rc1.digest} (program {__version__})",)],
+        [(f"kiwi_fhir kiwi-minilm {shipped.version}-{shipped.digest} (program {__version__})",)],
+    ]
+    report = json.loads((tmp_path / "out" / "model" / "run.json").read_text())
+    assert ModelId.parse(report["versions"]["model"]) == rc1
 
 
 def test_a_run_that_can_not_write_says_so_before_it_reads(texts, tmp_path):

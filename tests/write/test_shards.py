@@ -13,13 +13,12 @@ DENIES = Modifier("negation", Span(0, 6))
 DOCUMENT = Document(
     Note("n/1", "Denies fever or chills.", patient_id="p"),
     (Mention("problem", Span(7, 12), (DENIES,)), Mention("problem", Span(16, 22), (DENIES,))),
-    "m",
 )
 SHARD = Shard(
     key="00000-x-00000",
     items=(
         Result(DOCUMENT, b'{"resourceType":"Bundle"}', {"Condition": 2}),
-        Result(Document(Note("e", " \r\n\0"), (), "m"), b"{}", {}),
+        Result(Document(Note("e", " \r\n\0"), ()), b"{}", {}),
     ),
     failures=(Failure("f", "read", "invalid-base64", "The data is no base64."), Failure("n/1", "fhir", "x", "y", True)),
     digest="d",

@@ -12,7 +12,7 @@ from kiwi_fhir.extract.generative.passages import sentences, windows
 from kiwi_fhir.extract.generative.prompts import Templates
 from kiwi_fhir.extract.segment import Segments, segment
 from kiwi_fhir.tables import Mappings
-from kiwi_fhir.types import Document, Failure, Mention, MentionLabel, Modifier, ModifierLabel, Note, Span
+from kiwi_fhir.types import Document, Failure, Mention, MentionLabel, ModelId, Modifier, ModifierLabel, Note, Span
 
 
 class GenerativeExtractor:
@@ -23,8 +23,10 @@ class GenerativeExtractor:
     The spans of a note depend on its text alone, but for the rounding of sums in batches of other shapes.
     """
 
-    def __init__(self, backend: Backend, templates: Templates, *, name: str, mappings: Mappings | None = None) -> None:
-        self.model = name
+    def __init__(
+        self, backend: Backend, templates: Templates, *, model_id: ModelId, mappings: Mappings | None = None
+    ) -> None:
+        self.model = model_id
         self.backend = backend
         self._templates, self._mappings = templates, mappings or Mappings.read()
 
@@ -137,7 +139,7 @@ def load_local(
     config: dict[str, Any],
     templates: Templates,
     *,
-    name: str,
+    model_id: ModelId,
     threads: int | None = None,
     device: str | None = None,
     mappings: Mappings | None = None,
@@ -174,4 +176,4 @@ def load_local(
             ) from error
     model.eval().requires_grad_(False)
     backend = LocalBackend(model, tokenizer, templates, constrained=constrained)
-    return GenerativeExtractor(backend, templates, name=name, mappings=mappings)
+    return GenerativeExtractor(backend, templates, model_id=model_id, mappings=mappings)

@@ -12,14 +12,14 @@ from kiwi_fhir.errors import ModelError
 from kiwi_fhir.extract.base import base_sha256, load_base, quiet_peft
 from kiwi_fhir.extract.calibration import IDENTITY, Line, lines_of
 from kiwi_fhir.extract.device import best_dtype, choose_device, return_memory, set_threads
-from kiwi_fhir.extract.folder import model_name, read_config
+from kiwi_fhir.extract.folder import model_id, read_config
 from kiwi_fhir.extract.segment import Segments, segment
 from kiwi_fhir.extract.tagger.decode import decode, probable
 from kiwi_fhir.extract.tagger.delta import add_delta
 from kiwi_fhir.extract.tagger.model import MAX_WORDS, Heads, JointModel, WordSpan, collate, pair_features
 from kiwi_fhir.extract.tagger.windows import Window, Windower, batches
 from kiwi_fhir.tables import Mappings
-from kiwi_fhir.types import MENTION_LABELS, MODIFIER_LABELS, Document, Mention, Modifier, Note, Span
+from kiwi_fhir.types import MENTION_LABELS, MODIFIER_LABELS, Document, Mention, ModelId, Modifier, Note, Span
 
 LINK_THRESHOLD = 0.5
 #: Padded tokens a batch: on a processor what stays in its caches, on a GPU what fills it.
@@ -43,7 +43,7 @@ class TaggerExtractor:
         model: JointModel,
         tokenizer: Any,
         *,
-        name: str,
+        model_id: ModelId,
         window: int,
         device: torch.device | None = None,
         batch_tokens: int | None = None,
@@ -51,7 +51,7 @@ class TaggerExtractor:
         lines: tuple[Line, Line] = (IDENTITY, IDENTITY),
     ) -> None:
         """`lines` calibrate the scores of mentions and of modifiers."""
-        self.model = name
+        self.model = model_id
         self._joint = model
         self._windower = Windower(tokenizer, window)
         self._pad = tokenizer.pad_token_id or 0
@@ -119,7 +119,7 @@ class TaggerExtractor:
         return cls(
             joint.to(place),
             tokenizer,
-            name=model_name(folder, config),
+            model_id=model_id(folder, config),
             window=int(config["window"]),
             device=place,
             batch_tokens=batch_tokens,

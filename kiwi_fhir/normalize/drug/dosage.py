@@ -1,46 +1,41 @@
-"""How a drug is taken: the modifiers of a drug, grouped into dosages and read.
-
-A drug's modifiers are taken in text order; one that can't be said together with what a dosage already says (a second
-strength, another frequency) begins the next dosage. So a taper is several dosages, and "q4h, p.r.n." is one.
-"""
+"""How a drug is taken: its modifiers, without those of old doses (steps.py), in groups (groups.py), as dosages."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from itertools import pairwise
 
+from kiwi_fhir.normalize.drug.groups import Group, Grouping
+from kiwi_fhir.normalize.drug.owners import DOSING
+from kiwi_fhir.normalize.drug.sig import Sigs, sigs_of
+from kiwi_fhir.normalize.drug.steps import CHANGE, Changes, changes_of
 from kiwi_fhir.normalize.drug.strength import Strength, Strengths, strengths_of
 from kiwi_fhir.normalize.drug.timing import Frequencies, Frequency
 from kiwi_fhir.normalize.result.quantity import Units
 from kiwi_fhir.normalize.text.numbers import NUMBER, read_number
-from kiwi_fhir.normalize.text.words import Phrases, Vocabulary, load_vocabulary, one_line, plain
+from kiwi_fhir.normalize.text.words import Phrases, load_vocabulary, one_line, plain
 from kiwi_fhir.tables import ListOf, Mappings, Schema
-from kiwi_fhir.types import Dosage, Interval, Mention, Modifier, ModifierLabel, Quantity, Ratio, Span, Term, Timing
+from kiwi_fhir.types import Dosage, Interval, Mention, Modifier, Quantity, Ratio, Span, Term, Timing
 
-_SCHEMA: dict[str, Schema] = dict.fromkeys(("combinations", "gases", "not_forms", "devices"), ListOf(str))
-_DOSING: frozenset[ModifierLabel] = frozenset({"strength", "dosage", "duration", "frequency", "route"})
-_NEXT_TO = re.compile(r"[\s,]{0,3}")
+_SCHEMA: dict[str, Schema] = {
+    **dict.fromkeys(("combinations", "gases", "not_forms", "devices"), ListOf(str)),
+    **dict.fromkeys(("once_daily", "fillers", "dispensed", "form_words"), ListOf(str)),
+    "change": CHANGE,
+}
 _TWICE_SAID = re.compile(rf"(?P<first>{NUMBER})\s?\((?P<second>{NUMBER})\)\s?", re.IGNORECASE)  # "two (2) tablets"
-_FROM, _TO = re.compile(r"\bfrom\s+$", re.IGNORECASE), re.compile(r"[\s,]*\bto\s+$", re.IGNORECASE)
-_ALTERNATING = re.compile(r"\balternat", re.IGNORECASE)  # "5 mg alternating with 7.5 mg"
+_ALTERNATING = re.compile(r"\balternat|^[\s,]*or\s*$", re.IGNORECASE)  # "5 mg alternating with 7.5 mg", "5 mg or 10 mg"
 _A_NUMBER = re.compile(rf"(?<!\w){NUMBER}(?!\w)", re.IGNORECASE)
-_DISPENSED = re.compile(r"#\s?\d+\s*")
 _WAY_BACK = 12  # characters before a modifier that may say how it is meant: "infused over [one hour]"
-_SOLID = frozenset({"tablet", "capsule", "pill"})
-_ORAL = "C38288"
-
-
-@dataclass(slots=True)
-class _Group:
-    """The modifiers of one dosage; `said` holds the words of each label that is said once, with their modifier."""
-
-    modifiers: list[Modifier] = field(default_factory=list)
-    said: dict[ModifierLabel, tuple[Modifier, str]] = field(default_factory=dict)
-    frequency: Frequency | None = None
-    routes: list[Term] = field(default_factory=list)
+_DILUTED = re.compile(r"\bin\b", re.IGNORECASE)
+_LEAST_DILUTION = 25  # mL: "4.5 g in 250 mL" is a dose in its infusion, "40 mg in 0.4 mL" what a syringe holds
+_FORM_WORD = re.compile(r"[\w½¼¾]+")
+_SOLID = frozenset({"tablet", "capsule", "pill", "caplet", "softgel"})
+_WEIGHTS = frozenset({"g", "mg", "ug", "meq", "[iU]"})
+_ORAL, _EYE = "C38288", "C38287"
+_IN_THE_EYE = frozenset({"drop", "drops", "gtt", "gtts", "ointment", "solution", "ophthalmic solution", "eye drops"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,91 +44,49 @@ class Dosages:
 
     units: Units
     frequencies: Frequencies
-    routes: Vocabulary
     strengths: Strengths
-    not_forms: Phrases
-    devices: Phrases
+    grouping: Grouping
     gases: frozenset[str]
+    once_daily: frozenset[str]
+    form_words: frozenset[str]
+    changes: Changes
+    sigs: Sigs
 
     def read(
-        self, text: str, mention: Mention, reasons: Mapping[Span, str]
+        self, text: str, lowered: str, mention: Mention, sentence: Span, reasons: Mapping[Span, str]
     ) -> tuple[tuple[Dosage, ...], tuple[Term, ...], frozenset[Modifier]]:
         """The dosages of a drug, its forms, and the `temporal` modifiers that were dosing ("at bedtime").
 
-        `text` is the note's; `reasons` gives the reason of an as-needed frequency that stands behind its span.
+        `text` is the note's, `lowered` in lower case, `sentence` the drug's; `reasons` gives the reason of an as-needed
+        frequency that stands behind its span.
         """
-        forms: list[Term] = []
-        timed: set[Modifier] = set()
-        groups = [_Group()]
-        for modifier in mention.modifiers:
-            words = one_line(modifier.span.of(text))
-            if modifier.label == "form":
-                self._add_form(text, groups[-1], forms, modifier, words)
-            elif modifier.label in _DOSING or self._is_dosing(text, modifier, groups[-1]):
-                if modifier.label == "temporal":
-                    timed.add(modifier)
-                self._add(text, groups, modifier, words)
-        drug = mention.span.of(text)
-        said = [group for group in groups if group.modifiers]
+        dosing = [held for held in mention.modifiers if held.label in DOSING or held.label == "temporal"]
+        said = self.changes.sort(lowered, mention, dosing, sentence)
+        grouped = self.grouping.read(text, said.now)
+        drug, read, forms = mention.span.of(text), grouped.groups, grouped.forms
         in_words: set[int] = set()
-        for index, (group, following) in enumerate(pairwise(said)):
+        for index, (group, following) in enumerate(pairwise(read)):
             between = text[group.modifiers[-1].span.end : following.modifiers[0].span.start]
             if _ALTERNATING.search(between):
                 in_words |= {index, index + 1}
-            elif _is_former(text, group, between):
-                in_words.add(index)
-        found = tuple(
+        found = [
             _in_words(text, group) if index in in_words else self._dosage(text, drug, group, forms, reasons)
-            for index, group in enumerate(said)
-        )
-        return found, tuple(forms), frozenset(timed)
+            for index, group in enumerate(read)
+        ]
+        for span in said.largest:
+            place = sum(group.modifiers[0].span.start < span.start for group in read)
+            if place:
+                found[place - 1] = replace(found[place - 1], text=f"{found[place - 1].text}, {one_line(span.of(text))}")
+        found += [Dosage(text=one_line(span.of(text))) for span in said.steps]
+        return tuple(found), tuple(forms), frozenset(grouped.timed)
 
-    def _add_form(self, text: str, group: _Group, forms: list[Term], modifier: Modifier, words: str) -> None:
-        route = self.routes.find(words)  # "IV" is no form
-        form = _DISPENSED.sub("", words, count=1)  # "#30 pills" is how many were dispensed
-        if route is not None:
-            group.routes.append(Term(modifier, words, route))
-            is_form = self.devices.find(words) is not None
-        else:
-            is_form = bool(form) and self.not_forms.find(form) is None
-        if is_form:
-            forms.append(Term(modifier, form))
-        if not is_form or route is not None or _follows(text, modifier, group):
-            group.modifiers.append(modifier)  # "2 tablets": the words of the dose
-
-    def _is_dosing(self, text: str, modifier: Modifier, group: _Group) -> bool:
-        """Whether a `temporal` modifier that follows a dose at once is the time of day at which it is taken."""
-        if modifier.label != "temporal" or not _follows(text, modifier, group):
-            return False
-        timing = self.frequencies.read(modifier.span.of(text)).timing
-        return timing is not None and timing.frequency is not None
-
-    def _add(self, text: str, groups: list[_Group], modifier: Modifier, words: str) -> None:
-        group = groups[-1]
-        if modifier.label in ("frequency", "temporal"):
-            frequency = self.frequencies.read(words)
-            together = frequency if group.frequency is None else _together(group.frequency, frequency)
-            if together is None and _follows(text, modifier, group) and group.modifiers[-1].label == "frequency":
-                whole = Span(group.modifiers[-1].span.start, modifier.span.end)  # "b.i.d." "with meals"
-                joined = self.frequencies.read(whole.of(text))
-                together = joined if joined.timing is not None else None
-            if together is None:
-                group = _Group()
-                groups.append(group)
-            group.frequency = together or frequency
-        elif modifier.label == "route":
-            group.routes.append(Term(modifier, words, self.routes.find(words)))
-        else:
-            if modifier.label in group.said and group.said[modifier.label][1] != words:
-                group = _Group()
-                groups.append(group)
-            group.said.setdefault(modifier.label, (modifier, words))
-        group.modifiers.append(modifier)
-
-    def _dosage(self, text: str, drug: str, group: _Group, forms: list[Term], reasons: Mapping[Span, str]) -> Dosage:
+    def _dosage(self, text: str, drug: str, group: Group, forms: list[Term], reasons: Mapping[Span, str]) -> Dosage:
         frequency = group.frequency or Frequency(None)
         amount, frequency = self._amount(drug, group, forms, frequency)
         strength, frequency = self._strength(drug, group, frequency)
+        routes, daily = self._read_od(text, group, forms, amount, strength)
+        if daily and frequency.timing is None:
+            frequency = replace(frequency, timing=self.frequencies.read("daily").timing)
         timing, duration, over = self._lasting(text, group, frequency)
         reason = frequency.as_needed_for or next(
             (reasons[modifier.span] for modifier in group.modifiers if modifier.span in reasons), None
@@ -142,9 +95,12 @@ class Dosages:
         if reason is not None and frequency.as_needed_for is None:
             words.append(f"for {reason}")
         held = strength.amount
-        if isinstance(held, Quantity) and amount == Strength() and _is_several(group):
-            held = Ratio(held, Quantity(Decimal(1)))  # "20 mg, two b.i.d.": 20 mg is not the dose
         taken = amount.amount if isinstance(amount.amount, (Quantity, Interval)) else None
+        if amount == Strength() and isinstance(held, Quantity):
+            if _is_several(group) or self._is_unread(text, group, forms):
+                held = Ratio(held, Quantity(Decimal(1)))  # "20 mg, two b.i.d.": 20 mg is not the dose
+        elif amount == Strength() and isinstance(held, Ratio) and _is_diluted(group, held):
+            taken, held = held.numerator, None
         if isinstance(taken, Quantity) and (taken.code == "%" or (taken.code == "L" and plain(drug) in self.gases)):
             taken = None  # a percentage is never a dose
         return Dosage(
@@ -155,12 +111,12 @@ class Dosages:
             as_needed=frequency.as_needed,
             as_needed_for=reason,
             duration=duration,
-            routes=tuple(_without_doubt(group.routes, taken, forms)),
+            routes=tuple(routes),
             strengths=strength.combined or amount.combined,
             given_over=over,
         )
 
-    def _amount(self, drug: str, group: _Group, forms: list[Term], frequency: Frequency) -> tuple[Strength, Frequency]:
+    def _amount(self, drug: str, group: Group, forms: list[Term], frequency: Frequency) -> tuple[Strength, Frequency]:
         """What is taken each time; "one q.d." also says how often, "5/325 mg" is a strength."""
         modifier, words = group.said.get("dosage", (None, ""))
         if modifier is None:
@@ -177,7 +133,7 @@ class Dosages:
                     return Strength(amount), often
         return found, frequency
 
-    def _strength(self, drug: str, group: _Group, frequency: Frequency) -> tuple[Strength, Frequency]:
+    def _strength(self, drug: str, group: Group, frequency: Frequency) -> tuple[Strength, Frequency]:
         """What a unit of the product holds; "20 mg daily" also says how often."""
         _, words = group.said.get("strength", (None, ""))
         found = self.strengths.read(words, drug) if words else Strength()
@@ -198,7 +154,7 @@ class Dosages:
                     yield " ".join(parts[:cut]), often
 
     def _lasting(
-        self, text: str, group: _Group, frequency: Frequency
+        self, text: str, group: Group, frequency: Frequency
     ) -> tuple[Timing | None, Quantity | Interval | None, Quantity | Interval | None]:
         """The timing (with the number of doses), how long it goes on, and how long each dose takes."""
         modifier, words = group.said.get("duration", (None, ""))
@@ -209,6 +165,38 @@ class Dosages:
         over = self.frequencies.given_over(words, before=before)
         counted = self.frequencies.counted(words, frequency.timing)
         return counted or frequency.timing, duration or frequency.duration, over
+
+    def _read_od(
+        self, text: str, group: Group, forms: Iterable[Term], amount: Strength, strength: Strength
+    ) -> tuple[list[Term], bool]:
+        """The routes without an "OD" that says once daily, and whether there is one; in doubt it is only words."""
+        others = [route for route in group.routes if plain(route.text) not in self.once_daily]
+        said = [held for held in group.modifiers if plain(held.span.of(text)) in self.once_daily]
+        if not said:
+            return others, False
+        taken = [part.low if isinstance(part, Interval) else part for part in (amount.amount, strength.amount)]
+        quantities = [part for part in taken if isinstance(part, Quantity)]
+        words = {form.text.lower() for form in forms} | {part.unit or "" for part in quantities}
+        codes = {route.coding.code for route in others if route.coding is not None}
+        if _EYE in codes or not _IN_THE_EYE.isdisjoint(words):
+            return group.routes, False
+        if _ORAL in codes or not _SOLID.isdisjoint(word.rstrip("s") for word in words):
+            return others, True
+        if any(part.code in _WEIGHTS for part in quantities):
+            return others, True
+        return group.routes, False
+
+    def _is_unread(self, text: str, group: Group, forms: Iterable[Term]) -> bool:
+        """Whether words between a strength and its form were not read: "100 mcg, [some] tablets"."""
+        modifier, _ = group.said.get("strength", (None, ""))
+        if modifier is None:
+            return False
+        end = modifier.span.end
+        starts = [form.modifier.span.start for form in forms if form.modifier.span.start >= end]
+        if not starts or any(end <= held.span.start < min(starts) for held in group.modifiers):
+            return False
+        words = _FORM_WORD.findall(text[end : min(starts)].lower())
+        return not self.form_words.issuperset(words)
 
     def _form_unit(self, forms: Iterable[Term], position: int) -> str | None:
         """What "1" counts: the form that stands next behind it, else the nearest one before."""
@@ -224,37 +212,30 @@ class Dosages:
 def load_dosages(mappings: Mappings, units: Units, frequencies: Frequencies) -> Dosages:
     """dosing.toml and routes.toml. Raises MappingError."""
     table = mappings.table("dosing", _SCHEMA)
+    routes = load_vocabulary("routes", mappings)
+    strengths = strengths_of(units, table["combinations"])
     return Dosages(
         units=units,
         frequencies=frequencies,
-        routes=load_vocabulary("routes", mappings),
-        strengths=strengths_of(units, table["combinations"]),
-        not_forms=Phrases.of({"not": table["not_forms"]}),
-        devices=Phrases.of({"device": table["devices"]}),
+        strengths=strengths,
+        grouping=Grouping(
+            frequencies, routes, Phrases.of({"not": table["not_forms"]}), Phrases.of({"device": table["devices"]})
+        ),
         gases=frozenset(plain(word) for word in table["gases"]),
+        once_daily=frozenset(plain(word) for word in table["once_daily"]),
+        form_words=frozenset(plain(word) for word in table["form_words"]),
+        changes=changes_of(table["change"]),
+        sigs=sigs_of(strengths, frequencies, routes, table["fillers"], table["dispensed"]),
     )
-
-
-def _follows(text: str, modifier: Modifier, group: _Group) -> bool:
-    """Whether only spaces or a comma lie between the group's last modifier and this one."""
-    if not group.modifiers:
-        return False
-    return _NEXT_TO.fullmatch(text, group.modifiers[-1].span.end, modifier.span.start) is not None
 
 
 def _distance(form: Term, position: int) -> int:
     return form.modifier.span.start - position
 
 
-def _in_words(text: str, group: _Group) -> Dosage:
+def _in_words(text: str, group: Group) -> Dosage:
     """A dosage of which only the words are certain."""
     return Dosage(text=" ".join(one_line(modifier.span.of(text)) for modifier in group.modifiers))
-
-
-def _is_former(text: str, group: _Group, between: str) -> bool:
-    """Whether the dose was left for the next one: "from 25 mg to 50 mg"."""
-    start = group.modifiers[0].span.start
-    return bool(_FROM.search(text[max(0, start - _WAY_BACK) : start]) and _TO.fullmatch(between))
 
 
 def _said_once(found: re.Match[str]) -> str:
@@ -263,7 +244,7 @@ def _said_once(found: re.Match[str]) -> str:
     return f"{found['first']} " if first is not None and first == second else found[0]
 
 
-def _is_several(group: _Group) -> bool:
+def _is_several(group: Group) -> bool:
     """Whether the words of the dose, which were not read, may count several of what the strength is of."""
     _, words = group.said.get("dosage", (None, ""))
     return any(read_number(number) != 1 for number in _A_NUMBER.findall(words))
@@ -273,25 +254,8 @@ def _is_measured(amount: Interval) -> bool:
     return amount.low is not None and amount.low.code is not None
 
 
-def _without_doubt(routes: list[Term], amount: Quantity | Interval | None, forms: list[Term]) -> Iterable[Term]:
-    """The routes, "OD" without a code beside a tablet or p.o.: it is the right eye, or once daily."""
-    counted = amount.low if isinstance(amount, Interval) else amount
-    solid = counted is not None and counted.unit in _SOLID
-    solid = solid or any(form.text.lower().rstrip("s") in _SOLID for form in forms)
-    solid = solid or any(route.coding is not None and route.coding.code == _ORAL for route in routes)
-    for route in routes:
-        yield Term(route.modifier, route.text) if solid and plain(route.text) == "od" else route
-
-
-def _together(first: Frequency, second: Frequency) -> Frequency | None:
-    """Both as one ("q4h" and "prn"), None where they differ."""
-    if not (first.read and second.read):
-        return None
-    if first.timing is not None and second.timing is not None and first.timing != second.timing:
-        return None
-    return Frequency(
-        first.timing or second.timing,
-        first.as_needed or second.as_needed,
-        first.as_needed_for or second.as_needed_for,
-        duration=first.duration or second.duration,
-    )
+def _is_diluted(group: Group, held: Ratio) -> bool:
+    """Whether a strength is a dose in its infusion: "4.5 g in 250 mL"."""
+    _, words = group.said.get("strength", (None, ""))
+    volume = held.denominator.value * (1000 if held.denominator.code == "L" else 1)
+    return _DILUTED.search(words) is not None and held.denominator.code in ("mL", "L") and volume >= _LEAST_DILUTION

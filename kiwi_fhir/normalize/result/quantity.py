@@ -34,6 +34,7 @@ _AMOUNT = re.compile(
 # A unit that no table knows is kept as text when it looks like one: a fraction without spaces.
 _FRACTION = re.compile(r"[A-Za-zµμ%]+[0-9²³]*/[A-Za-zµμ]+[0-9²³]*")
 _SPACES = re.compile(r"\s+")
+_BY = re.compile(r"\s?(?:/|\bper\b|\ban?\b)\s?")
 _PER = re.compile(r"\s?\bper\b\s?")
 _DEGREES = str.maketrans("º˚", "°°")
 _RAISED = re.compile("[⁰¹²³⁴-⁹]+")
@@ -187,11 +188,21 @@ class Units:
         unit = unit.strip(" .,;")
         if unit.lower() in self.doses:
             return self.doses[unit.lower()], None
-        code = self.code(unit)
+        code = self.code(unit) or self._rate(unit)
         base, *per = code.split("/") if code is not None else ("",)
         if code is None or base not in _DOSE_BASES or not _PER_DOSE.issuperset(per):
             return None
         return unit, None if code.startswith("U/") else code  # units are not UCUM's U, which is of enzymes
+
+    def _rate(self, unit: str) -> str | None:
+        """The code of a dose per weight or time that no table has ("units/kg/hr", "mg per minute"), from its parts."""
+        base, *per = _BY.split(unit.strip())
+        units = base.lower() in ("unit", "units", "u")
+        code = "U" if units else self.code(base)
+        codes = [self.code(part) or self.time(part) for part in per]
+        if code is None or not per or None in codes or len(per) > 2:
+            return None
+        return "/".join([code, *(part for part in codes if part)])
 
 
 def load_units(mappings: Mappings) -> Units:

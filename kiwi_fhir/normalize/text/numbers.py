@@ -46,11 +46,13 @@ _WORDS = {
     for word in words.split()
 }
 _FRACTIONS = {"½": "0.5", "¼": "0.25", "¾": "0.75", "1/2": "0.5", "1/4": "0.25", "3/4": "0.75"}
+_HALVES = frozenset(["and a half", "and a-half", "and one half", "and one-half", "and 1/2", "and ½", "and half"])
 
 #: A number in digits, as a fraction, or as a word; compile with re.IGNORECASE.
 NUMBER = (
-    rf"(?:\d+[ -](?:1/2|1/4|3/4)|\d?[½¼¾]|1/2|1/4|3/4|{DIGITS}"
-    rf"|(?:one|two|three|four|[1-9]) and (?:(?:a|one)[ -]half|1/2)|(?:one[ -])?half(?: an?)?"
+    r"(?:\d+[ -](?:1/2|1/4|3/4)\b|(?:\d+[ -]?)?[½¼¾]"
+    r"|(?:one|two|three|four|five|[1-9]) and (?:(?:(?:an?|one)[ -])?half\b|1/2|½)"
+    rf"|(?:1/2|1/4|3/4)(?!\d)|{DIGITS}|(?:one[ -])?half(?: an?\b)?"
     rf"|(?:{'|'.join(sorted(_WORDS, key=len, reverse=True))})\b)"
 )
 
@@ -77,8 +79,8 @@ def read_number(text: str) -> Decimal | None:
     whole, _, part = text.replace("-", " ").partition(" ")
     if part in _FRACTIONS and whole.isdigit():
         return Decimal(whole) + Decimal(_FRACTIONS[part])
-    if text[-1:] in _FRACTIONS and text[:-1].isdigit():
-        return Decimal(text[:-1]) + Decimal(_FRACTIONS[text[-1]])
-    if part in ("and a half", "and one half", "and 1/2") and (whole in _WORDS or whole.isdigit()):
+    if text[-1:] in _FRACTIONS and text[:-1].strip(" -").isdigit():
+        return Decimal(text[:-1].strip(" -")) + Decimal(_FRACTIONS[text[-1]])
+    if text.partition(" ")[2] in _HALVES and (whole in _WORDS or whole.isdigit()):
         return (_WORDS[whole] if whole in _WORDS else Decimal(whole)) + Decimal("0.5")
     return None

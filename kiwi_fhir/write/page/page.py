@@ -83,7 +83,8 @@ def _note(number: int, document: Document, found: list[Card]) -> Iterator[str]:
     note = document.note
     drawing = draw(document, (span for card in found for span in card.spans))
     links = ";".join(f"{mention} {modifier}" for mention, modifier in drawing.links)
-    about = [note.id, *(part for part in (_time(note.time), _patient(note.patient_id), document.model) if part)]
+    model = None if document.model is None else str(document.model)
+    about = [note.id, *(part for part in (_time(note.time), _patient(note.patient_id), model) if part)]
     yield (
         f'\n<article id="n{number}" data-links="{links}"><header><h2 dir="auto">{escape(_name(document))}</h2>'
         f'<ul class="about">{"".join(f"<li><bdi>{escape(part)}</bdi></li>" for part in about)}</ul></header>'

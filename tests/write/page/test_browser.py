@@ -47,7 +47,7 @@ document.body.dataset.seen = JSON.stringify(seen);
 @pytest.fixture(scope="module")
 def seen(tmp_path_factory):
     folder = tmp_path_factory.mktemp("page")
-    odd = Document(Note("odd", ODD), (Mention("drug", Span(3, 30), (Modifier("route", Span(20, 40)),)),), "m")
+    odd = Document(Note("odd", ODD), (Mention("drug", Span(3, 30), (Modifier("route", Span(20, 40)),)),))
     made = "".join(
         page([(DOCUMENT, bundle(condition(FEVER, "Fever"), condition(PAIN, "Flank pain"))), (odd, bundle())], "t")
     )

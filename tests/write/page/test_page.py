@@ -19,6 +19,7 @@ from kiwi_fhir.types import (
     Coding,
     Document,
     Mention,
+    ModelId,
     Modifier,
     Note,
     Span,
@@ -110,18 +111,18 @@ DOCUMENT = Document(
             (Modifier("severity", span(TEXT, "Severe")), Modifier("bodyloc", span(TEXT, "left flank"))),
         ),
     ),
-    "kiwi 1.0",
+    ModelId("kiwi", "1.0", "c0ffee"),
     (Modifier("temporal", span(TEXT, "since Monday")),),
 )
 
 
 def test_the_text_of_the_page_is_the_note():
-    notes = [Document(Note(f"n{number}", text), (), "m") for number, text in enumerate([TEXT, ODD, ""])]
+    notes = [Document(Note(f"n{number}", text), ()) for number, text in enumerate([TEXT, ODD, ""])]
     assert Page(render(*((one, bundle()) for one in notes))).texts == [TEXT, ODD, ""]
 
 
 def test_null_characters_are_shown_as_replaced():
-    assert Page(render((Document(Note("n", "a\0b"), (), "m"), bundle()))).texts == ["a\ufffdb"]
+    assert Page(render((Document(Note("n", "a\0b"), ()), bundle()))).texts == ["a\ufffdb"]
 
 
 @st.composite
@@ -143,7 +144,7 @@ def documents(draw_):
     return Document(
         Note(draw_(st.text(alphabet, min_size=1, max_size=5)), text),
         tuple(draw_(st.lists(mentions, max_size=5))),
-        "m",
+        None,
         tuple(draw_(st.lists(free, max_size=3))),
     )
 
@@ -200,7 +201,6 @@ def test_crossing_mentions_keep_both_colours_where_they_meet():
     crossing = Document(
         Note("n", text),
         (Mention("problem", Span(0, 13)), Mention("test", Span(9, 18)), Mention("drug", Span(9, 13))),
-        "m",
     )
     pieces = Page(render((crossing, bundle()))).pieces
     assert [(piece["words"], piece["data-k"]) for piece in pieces] == [
@@ -365,7 +365,11 @@ HOSTILE = "\"><script>alert(1)</script><img src=x onerror=alert(1)>' onclick=ale
 
 def test_nothing_of_a_note_or_a_resource_becomes_markup():
     note = Note(HOSTILE, HOSTILE, patient_id=HOSTILE, type=Coding(None, None, HOSTILE), time=HOSTILE)
-    document = Document(note, (Mention("problem", Span(0, 9), (Modifier("severity", Span(2, 30)),)),), HOSTILE)
+    document = Document(
+        note,
+        (Mention("problem", Span(0, 9), (Modifier("severity", Span(2, 30)),)),),
+        ModelId(HOSTILE, HOSTILE, HOSTILE),
+    )
     resource = {
         "resourceType": HOSTILE,
         "status": HOSTILE,
@@ -418,7 +422,7 @@ def test_every_label_has_a_box_and_a_rule_that_hides_it():
 
 
 def test_the_list_names_every_note_with_its_counts():
-    html = render((DOCUMENT, bundle(condition(PAIN, "x"))), (Document(Note("n2", "x"), (), "m"), bundle()))
+    html = render((DOCUMENT, bundle(condition(PAIN, "x"))), (Document(Note("n2", "x"), ()), bundle()))
     nav = html.partition("<nav")[2]
     assert re.findall(r'href="#(n\d)"><bdi>([^<]*)</bdi><small><bdi>(\w+)</bdi><span>(\d)', nav) == [
         ("n1", "Progress note", "n1", "2"),
@@ -427,7 +431,7 @@ def test_the_list_names_every_note_with_its_counts():
     assert re.findall(r"<b>(\d+)</b> (\w+)", nav) == [("2", "notes"), ("2", "mentions"), ("1", "resources")]
     assert "<bdi>2024-03-09 14:20</bdi>" in html
     assert "<bdi>Patient p7</bdi>" in html
-    assert "<bdi>kiwi 1.0</bdi>" in html
+    assert "<bdi>kiwi-1.0-c0ffee</bdi>" in html
 
 
 def test_notes_are_streamed():
@@ -436,7 +440,7 @@ def test_notes_are_streamed():
     def results():
         for number in range(3):
             taken.append(number)
-            yield Document(Note(f"note-{number}", "x"), (), "m"), bundle()
+            yield Document(Note(f"note-{number}", "x"), ()), bundle()
 
     pieces = page(results(), "t")
     while "note-0" not in next(pieces):
