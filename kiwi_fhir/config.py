@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 from kiwi_fhir.errors import ConfigError, KiwiError
-from kiwi_fhir.tables.overrides import is_profile, profiles
 
 #: FHIR R4's instant: to the second at least, always with an offset (hl7.org/fhir/R4/datatypes.html#instant).
 _INSTANT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)")
@@ -84,14 +83,6 @@ class Config:
         _check(bool(self.sinks), "sinks", "a list with at least one sink")
         right = self.recorded is None or _INSTANT.fullmatch(self.recorded) is not None
         _check(right, "recorded", "a FHIR instant such as 2026-01-31T12:00:00Z")
-        if self.mappings is not None:
-            known = is_profile(Path(self.mappings)) or Path(self.mappings).exists()
-            _check(known, "mappings", f"a profile ({', '.join(profiles())}), or an existing folder or file of mappings")
-
-    @property
-    def tables(self) -> Path | None:
-        """Where mapping files are changed or replaced: see overrides.py."""
-        return Path(self.mappings) if self.mappings else None
 
     def with_options(self, **options: Any) -> Config:
         """The config with the options that are not None (and not empty)."""

@@ -287,7 +287,8 @@ class ReferenceRange:
 class Moment:
     """When something was, as far as the note says.
 
-    `kind` is `date` (an absolute date, `date` at the stated precision: `2006`, `2006-03`, `2006-03-14`), `relative`
+    `kind` is `date` (an absolute date, `date` at the stated precision: `2006`, `2006-03`, `2006-03-14`; `until` is the
+    last one of a period that begins then), `relative`
     (`two weeks ago`), `age` (`at age 45`; `age` is in a UCUM unit of time), `past` (`history of`) or `present`
     (`currently`). `resolved` is a relative time, or a date without a year, as counted from the note's date: no more
     precise than the words. `future` says that it lies after the note. `is_end` says that the words before it end
@@ -303,6 +304,7 @@ class Moment:
     is_end: bool = False
     age: Quantity | Interval | None = None
     is_death: bool = False
+    until: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

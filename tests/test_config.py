@@ -24,7 +24,6 @@ def test_a_file_and_options(tmp_path):
         ("max_failure_rate = 2", "from 0 to 1"),
         ("threads = true", "'threads' must be int"),
         ("device = 'tpu'", "cpu, cuda, mps or openvino"),
-        ("mappings = 'nowhere'", "existing folder"),
         ("sinks = 'ndjson'", "'sinks' must be tuple"),
         ("sinks = []", "at least one sink"),
         ("sinks = [", "no TOML"),

@@ -15,8 +15,8 @@ from kiwi_fhir.fhir import BundleWriter, ModelInfo, check_bundle, to_json
 from kiwi_fhir.fhir.rules import ELEMENTS
 from kiwi_fhir.normalize import Normalizer
 from kiwi_fhir.normalize.terminology import load_linker
-from kiwi_fhir.tables import fingerprint, load_table
-from kiwi_fhir.tables.overrides import packaged, table_names
+from kiwi_fhir.tables import Mappings
+from kiwi_fhir.tables.overrides import packaged
 from kiwi_fhir.types import ALLOWED_PAIRS, MENTION_LABELS, MODIFIER_LABELS, Document, Mention, Modifier, Note, Span
 
 README = (packaged() / "README.md").read_text(encoding="utf-8")
@@ -44,7 +44,7 @@ def examples():
     return found
 
 
-def document(marked, tables=None):
+def document(marked, mappings=None):
     """The document that a marked note is: modifiers go to every mention of their line that allows them."""
     text, open_marks, spans, at = "", [], [], 0
     for mark in _MARK.finditer(marked):
@@ -56,7 +56,7 @@ def document(marked, tables=None):
             spans.append((Span(open_marks.pop(), len(text)), mark[1]))
     text += marked[at:]
     assert not open_marks
-    sections = segment(text, tables)
+    sections = segment(text, mappings)
     mentions = []
     for span, label in sorted(spans):
         assert label in (*MENTION_LABELS, *MODIFIER_LABELS), label
@@ -79,21 +79,21 @@ def linker():
 
 @pytest.mark.parametrize(("overrides", "names", "note", "expected"), examples())
 def test_the_page_is_right(tmp_path, linker, overrides, names, note, expected):
-    path = None
+    mappings = Mappings.read()
     if overrides:
         path = tmp_path / "overrides.toml"
         path.write_text(overrides, encoding="utf-8")
+        mappings = Mappings.read(path)
         if "codes_" in overrides:  # half a second each
-            linker = load_linker(tables_directory=path)[0]
+            linker = load_linker(mappings=mappings)[0]
     if names:
         vocabulary = tmp_path / "names.csv"
         vocabulary.write_text(names, encoding="utf-8")
-        linker = load_linker(str(vocabulary), tables_directory=path)[0]
-    normalizer = Normalizer(path, linker)
-    writer = BundleWriter(
-        ModelInfo("readme", "1", "0", scores=False), recorded="2011-03-05T00:00:00Z", tables_directory=path
-    )
-    read = document(note, path)
+        linker = load_linker(str(vocabulary), mappings=mappings)[0]
+    normalizer = Normalizer(mappings, linker)
+    model = ModelInfo("readme", "1", "0", scores=False)
+    writer = BundleWriter(model, recorded="2011-03-05T00:00:00Z", mappings=mappings)
+    read = document(note, mappings)
     bundle, failures = writer.bundle(read, normalizer.facts(read))
     assert failures == []
     assert check_bundle(bundle) == []
@@ -138,9 +138,10 @@ def test_overrides_that_stand_alone_are_right(tmp_path):
         if kind == "toml":
             path = tmp_path / f"{number}.toml"
             path.write_text(body, encoding="utf-8")
-            Normalizer(path)
-            BundleWriter(ModelInfo("readme", "1", "0"), recorded="2011-03-05T00:00:00Z", tables_directory=path)
-            assert fingerprint(path) != fingerprint()
+            mappings = Mappings.read(path)
+            Normalizer(mappings)
+            BundleWriter(ModelInfo("readme", "1", "0"), recorded="2011-03-05T00:00:00Z", mappings=mappings)
+            assert mappings != Mappings.read()
 
 
 def test_every_pair_every_choice_and_every_file_is_explained():
@@ -149,9 +150,9 @@ def test_every_pair_every_choice_and_every_file_is_explained():
         for mention in document(example.values[2]).mentions:
             shown |= {(mention.label, modifier.label) for modifier in mention.modifiers}
     assert {(mention, modifier) for mention in ELEMENTS for modifier in ELEMENTS[mention]} <= shown
-    for name in table_names():
+    for name in Mappings.read().names:
         assert f"`{name}.toml`" in README or name.startswith("codes_"), name
-    for table, choices in load_table("fhir").items():
+    for table, choices in Mappings.read().table("fhir").items():
         if table != "elements":
             keys = [f"{table}.{key}" for key in choices] if isinstance(choices, dict) else [table]
             for key in keys:

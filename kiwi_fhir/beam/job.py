@@ -196,7 +196,7 @@ def build(pipeline: beam.Pipeline, run: Run, *, spread: bool) -> beam.PCollectio
     """
     config = run.config
     load_model = partial(
-        ModelChoice.of(config).load, threads=config.threads, device=config.device, tables=config.tables
+        ModelChoice.of(config).load, threads=config.threads, device=config.device, mappings=run.mappings
     )
     notes = (
         pipeline
@@ -208,7 +208,7 @@ def build(pipeline: beam.Pipeline, run: Run, *, spread: bool) -> beam.PCollectio
     return (
         notes
         | Extract(load_model, config.min_score)
-        | MapToFhir(partial(DocumentMapper, config))
+        | MapToFhir(partial(DocumentMapper, config, run.mappings))
         | WriteShards(run.store, config, run.fingerprint)
     )
 

@@ -17,6 +17,7 @@ from kiwi_fhir.extract import ModelChoice
 from kiwi_fhir.notes import Source, release
 from kiwi_fhir.run.mapper import DocumentMapper
 from kiwi_fhir.run.prepare import open_source
+from kiwi_fhir.tables import Mappings
 from kiwi_fhir.types import Note
 
 _SAMPLE_NOTES = 16
@@ -30,16 +31,21 @@ def estimate(kind: str, inputs: Sequence[str], config: Config, console: Console)
     Raises UsageError (and its kinds) for a source, mapping file or terminology that can't be used, and InputError,
     after the counts, for a file that breaks off.
     """
-    source, paths = open_source(kind, inputs, config, input_files(kind, inputs))
+    mappings = Mappings.read(config.mappings)
+    source, paths = open_source(kind, inputs, config, mappings, input_files(kind, inputs))
     try:
-        return _estimate(source, paths, config, console)
+        return _estimate(source, paths, config, mappings, console)
     finally:
         release(source)
 
 
-def _estimate(source: Source, paths: Sequence[str], config: Config, console: Console) -> dict[str, Any]:
-    terminology = DocumentMapper(config).terminology  # mapping files and terminology are checked, its index is built
-    extractor = ModelChoice.of(config).load(threads=config.threads, device=config.device, tables=config.tables)
+def _estimate(
+    source: Source, paths: Sequence[str], config: Config, mappings: Mappings, console: Console
+) -> dict[str, Any]:
+    terminology = DocumentMapper(
+        config, mappings
+    ).terminology  # mapping files and terminology are checked, its index is built
+    extractor = ModelChoice.of(config).load(threads=config.threads, device=config.device, mappings=mappings)
     counts: Counter[str] = Counter(notes=0, failed=0, characters=0, windows=0)
     sample: list[Note] = []
     broken = []

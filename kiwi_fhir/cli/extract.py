@@ -13,6 +13,7 @@ from kiwi_fhir.documents.jsonl import format_line
 from kiwi_fhir.errors import TooManyFailures
 from kiwi_fhir.extract import CHUNK_CHARACTERS, CHUNK_NOTES, ModelChoice, extract
 from kiwi_fhir.notes import LOCAL, SOURCES
+from kiwi_fhir.tables import Mappings
 from kiwi_fhir.types import Document, Failure, Note
 from kiwi_fhir.write.shards import FAILURES, failure_lines, file_name
 from kiwi_fhir.write.store import LocalStore
@@ -26,7 +27,8 @@ def extract_files(paths: list[Path], output: Path, format_: str, config: Config)
     quiet_libraries()
     source = SOURCES["text"](LOCAL)
     files = source.files([str(path) for path in paths])
-    extractor = ModelChoice.of(config).load(threads=config.threads, device=config.device, tables=config.tables)
+    mappings = Mappings.read(config.mappings)
+    extractor = ModelChoice.of(config).load(threads=config.threads, device=config.device, mappings=mappings)
     store = LocalStore(str(output))
     failures: list[Failure] = []
     done = 0

@@ -13,14 +13,14 @@ from rich.table import Table
 
 from kiwi_fhir.errors import UsageError
 from kiwi_fhir.extract.segment import section_headers
-from kiwi_fhir.fhir import BundleWriter, ModelInfo
+from kiwi_fhir.fhir.rules import load_rules
 from kiwi_fhir.normalize import Normalizer
 from kiwi_fhir.normalize.terminology.codes import load_codes
 from kiwi_fhir.normalize.terminology.properties import load_properties
 from kiwi_fhir.normalize.terminology.rules import load_rules as load_terminology
 from kiwi_fhir.notes.mimic import load_note_types
-from kiwi_fhir.tables import fingerprint
-from kiwi_fhir.tables.overrides import KeyPath, Place, merged, table_names, table_path
+from kiwi_fhir.tables import Mappings
+from kiwi_fhir.tables.overrides import KeyPath, Place
 from kiwi_fhir.types import MENTION_LABELS, MentionLabel
 
 _WIDE = 200  # columns where no terminal sets them, so that keys stay whole in a log
@@ -55,48 +55,48 @@ _WORDS: dict[str, str] = {
 }
 
 
-def check_mappings(path: Path | None) -> None:
+def check_mappings(choice: Path | None) -> None:
     """Load every mapping file as a run does, and say how many are right. Raises MappingError for the first fault."""
-    fingerprint(path)
-    for name in table_names():
-        merged(name, path)
-    section_headers(path)
-    load_note_types(path)
-    load_terminology(path)
-    load_codes(path)
-    load_properties(path)
-    Normalizer(path)
-    BundleWriter(ModelInfo("none", "0", "0"), recorded="2026-01-31T00:00:00Z", tables_directory=path)
-    sys.stderr.write(f"kiwi-fhir: {len(table_names())} tables right.\n")
+    mappings = Mappings.read(choice)
+    mappings.check()
+    section_headers(mappings)
+    load_note_types(mappings)
+    load_terminology(mappings)
+    load_codes(mappings)
+    load_properties(mappings)
+    Normalizer(mappings)
+    load_rules(mappings)
+    sys.stderr.write(f"kiwi-fhir: {len(mappings.names)} tables right.\n")
 
 
-def show_mappings(mention: str | None, path: Path | None) -> None:
-    """Print what each modifier of `mention` (all without one) sets, the choices in effect, and what `path` changes.
+def show_mappings(mention: str | None, choice: Path | None) -> None:
+    """Print what each modifier of `mention` (all without one) sets, the choices in effect, and what `choice` changes.
 
     Raises UsageError for an unknown mention, MappingError for mapping files that are wrong.
     """
     if mention is not None and mention not in MENTION_LABELS:
         raise UsageError(f"The mention '{mention}' is unknown: use {', '.join(MENTION_LABELS)}.")
-    BundleWriter(ModelInfo("none", "0", "0"), recorded="2026-01-31T00:00:00Z", tables_directory=path)
+    mappings = Mappings.read(choice)
+    load_rules(mappings)
     console = Console()
     console = console if console.is_terminal else Console(width=_WIDE)
     for label in MENTION_LABELS if mention is None else (mention,):
-        console.print(_mention(label, path))
-    changed = _changes(path)
+        console.print(_mention(label, mappings))
+    changed = _changes(mappings)
     if changed.row_count:
         console.print(changed)
 
 
-def _mention(label: str, path: Path | None) -> Table:
-    found = merged("fhir", path)
+def _mention(label: str, mappings: Mappings) -> Table:
+    found = mappings.merged("fhir")
     changes = found.changes()
     table = Table("rule", "in effect", "words in", "changed by", title=label, title_justify="left", title_style="bold")
     for modifier, element in found.table["elements"][label].items():
-        by = _by(changes, ("elements", label, modifier), path)
+        by = _by(changes, ("elements", label, modifier), mappings)
         table.add_row(modifier, "left out" if element == "none" else f"sets {element}", _WORDS.get(modifier, ""), by)
     table.add_section()
     for key, value in _choices(found.table, label):
-        table.add_row(escape(".".join(map(str, key))), escape(_show(value)), "", _by(changes, key, path))
+        table.add_row(escape(".".join(map(str, key))), escape(_show(value)), "", _by(changes, key, mappings))
     return table
 
 
@@ -109,24 +109,24 @@ def _choices(table: Mapping[str, Any], label: str) -> Iterator[tuple[KeyPath, An
             yield (name, key), item
 
 
-def _changes(path: Path | None) -> Table:
+def _changes(mappings: Mappings) -> Table:
     """Every mapping file that is replaced, and every key that is overridden, with file and line."""
     table = Table("changed", "by", title="Changes", title_justify="left", title_style="bold")
-    for name in table_names():
-        own = table_path(name, path)
-        if own != table_path(name):
-            table.add_row(f"{name}.toml, whole", escape(str(own)))
-        for key, place in merged(name, path).changes().items():
+    packaged = Mappings.read()
+    for name in mappings.names:
+        if mappings.path(name) != packaged.path(name):
+            table.add_row(f"{name}.toml, whole", escape(str(mappings.path(name))))
+        for key, place in mappings.merged(name).changes().items():
             table.add_row(escape(".".join([name, *map(str, key)])), escape(_where(place)))
     return table
 
 
-def _by(changes: Mapping[KeyPath, Place], key: KeyPath, path: Path | None) -> str:
+def _by(changes: Mapping[KeyPath, Place], key: KeyPath, mappings: Mappings) -> str:
     place = next((changes[key[:length]] for length in range(len(key), 0, -1) if key[:length] in changes), None)
     if place is not None:
         return escape(_where(place))
-    own = table_path("fhir", path)
-    return escape(str(own)) if own != table_path("fhir") else ""
+    own = mappings.path("fhir")
+    return escape(str(own)) if own != Mappings.read().path("fhir") else ""
 
 
 def _where(place: Place) -> str:

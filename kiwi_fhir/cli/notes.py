@@ -20,6 +20,7 @@ from kiwi_fhir.fhir.document_reference import document_reference
 from kiwi_fhir.fhir.r4.validate import check_resource
 from kiwi_fhir.fhir.rules import Rules, load_rules
 from kiwi_fhir.notes import Source, release
+from kiwi_fhir.tables import Mappings
 from kiwi_fhir.types import Failure, Note
 from kiwi_fhir.write.shards import failure_lines
 from kiwi_fhir.write.store import LocalStore
@@ -39,8 +40,9 @@ def write_notes(kind: str, inputs: Sequence[str], output: Path, config: Config, 
     quiet_libraries()
     from kiwi_fhir.run.prepare import open_source
 
-    rules, zone = load_rules(config.tables), _zone(time_zone)
-    source, paths = open_source(kind, inputs, config, input_files(kind, inputs))
+    mappings = Mappings.read(config.mappings)
+    rules, zone = load_rules(mappings), _zone(time_zone)
+    source, paths = open_source(kind, inputs, config, mappings, input_files(kind, inputs))
     try:
         return _write(source, paths, output, config, rules, zone)
     finally:

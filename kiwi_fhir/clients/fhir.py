@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import ssl
 import threading
-import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -17,17 +16,16 @@ from typing import Any
 import httpx2
 import orjson
 
-from kiwi_fhir.clients.backoff import Backoff, is_untrusted, retry_after
-from kiwi_fhir.clients.fhir_auth import Access, Authorization, access_from
+from kiwi_fhir.clients.backoff import Backoff
+from kiwi_fhir.clients.fhir_auth import Access, FhirAuth, access_from
+from kiwi_fhir.clients.server import CONNECT_SECONDS, Server, checked_url, is_loopback
 from kiwi_fhir.errors import KiwiError, Unavailable, UsageError
 
 JSON = "application/fhir+json"
-#: What a server says that is away or busy. Other answers come again, however often one asks.
-BUSY = frozenset({429, 500, 502, 503, 504})
 READ_SCOPE, WRITE_SCOPE = "system/*.read", "system/*.read system/*.write"
 
 _REDIRECTS = 3
-_CONNECT_SECONDS = 10.0
+_LOG_IN = "log in by KIWI_FHIR_* of the environment"
 
 
 class RequestRefused(KiwiError):
@@ -55,23 +53,26 @@ class FhirClient:
         """`role` is SOURCE or SINK (see `access_from`). Raises UsageError for a URL or settings that can't work."""
         self._base = _checked(base_url)
         self.base = str(self._base).rstrip("/")
-        self.access = access_from(os.environ, role) if access is None else access
-        if self._base.scheme == "http" and not (
-            self.access.is_anonymous or self.access.insecure or _is_loopback(self._base)
-        ):
+        self.access = access = access_from(os.environ, role) if access is None else access
+        if self._base.scheme == "http" and not (access.is_anonymous or access.insecure or is_loopback(self._base)):
             raise UsageError(
                 f"{self.base} would get the credentials over plain http: use https (or KIWI_FHIR_INSECURE=1)."
             )
+        self._server = Server(
+            self.base,
+            timeout=access.timeout,
+            patience=access.patience,
+            untrusted="name its authority in KIWI_FHIR_CA_FILE",
+        )
         self._http = httpx2.Client(
-            verify=_tls(self.access),
-            timeout=httpx2.Timeout(self.access.timeout, connect=min(_CONNECT_SECONDS, self.access.timeout)),
+            auth=None if access.is_anonymous else FhirAuth(access, self.base, scope=scope),
+            verify=_tls(access),
+            timeout=httpx2.Timeout(access.timeout, connect=min(CONNECT_SECONDS, access.timeout)),
             limits=httpx2.Limits(max_connections=requests, max_keepalive_connections=requests),
             headers={"Accept": JSON, "User-Agent": "kiwi-fhir"},
             follow_redirects=False,
         )
-        self._authorization = Authorization(self.access, self._discover, self._post_form, scope=scope)
         self._stopped = threading.Event()
-        self._not_before = 0.0
 
     def close(self) -> None:
         """Let go of connections; who waits for the server waits no more."""
@@ -94,8 +95,7 @@ class FhirClient:
         """One try. Raises Unavailable for what may pass, KiwiError for a server that won't have us (401)."""
         with self._answer(method, path, content, headers) as response:
             self._read(response)
-        if response.status_code in BUSY:
-            raise self._busy(response)
+        self._server.check(response)
         return response
 
     def request(
@@ -116,12 +116,11 @@ class FhirClient:
         What breaks while it is read is Unavailable too.
         """
         with self._answer("GET", path, None, headers) as response:
-            if response.status_code in BUSY:
-                raise self._busy(response)
+            self._server.check(response)
             try:
                 yield response
             except httpx2.TransportError as error:
-                raise self._broken(error) from None
+                raise self._server.broken(error) from None
             except httpx2.DecodingError:
                 raise Unavailable(f"{self.base} answers with what can't be unpacked") from None
 
@@ -143,39 +142,32 @@ class FhirClient:
 
     def backoff(self) -> Backoff:
         """How to wait for this server."""
-        return Backoff(self.access.patience, self._stopped.wait)
+        return self._server.backoff(self._stopped.wait)
 
-    # One try, with a token renewed and redirects followed within the server.
+    # One try, with redirects followed within the server.
     @contextmanager
     def _answer(
         self, method: str, path: str, content: bytes | None, headers: Mapping[str, str] | None
     ) -> Iterator[httpx2.Response]:
-        url, renewed, redirects = self.url(path), False, 0
+        url, redirects = self.url(path), 0
         sent = dict(headers or {})
         if content is not None:
             sent.setdefault("Content-Type", JSON)
         while True:
-            self._hold()
-            authorization = self._authorization.header()
-            if authorization is not None:
-                sent["Authorization"] = authorization
+            self._stopped.wait(self._server.pause())
             try:
-                response = self._http.send(
-                    self._http.build_request(method, url, content=content, headers=sent), stream=True
-                )
+                request = self._http.build_request(method, url, content=content, headers=sent)
+                response = self._http.send(request, stream=True)
             except httpx2.TransportError as error:
-                raise self._broken(error) from None
+                raise self._broken(error, request) from None
             try:
                 if response.status_code == 401:
-                    if renewed or not self._authorization.renew(authorization):
-                        raise KiwiError(self._refused())
-                    renewed = True
-                elif response.has_redirect_location:
-                    redirects += 1
-                    url = self._redirected(method, url, response, redirects)
-                else:
+                    raise KiwiError(self._refused())
+                if not response.has_redirect_location:
                     yield response
                     return
+                redirects += 1
+                url = self._redirected(method, url, response, redirects)
             finally:
                 response.close()
 
@@ -183,7 +175,7 @@ class FhirClient:
         try:
             response.read()
         except httpx2.TransportError as error:
-            raise self._broken(error) from None
+            raise self._server.broken(error) from None
         except httpx2.DecodingError as error:
             raise KiwiError(f"{self.base} answers with what can't be unpacked.") from error
 
@@ -198,80 +190,17 @@ class FhirClient:
             raise KiwiError(f"{self.base} redirects: use the URL that it redirects to.")
         return target
 
-    def _hold(self) -> None:
-        """Wait while the server has told any of us to."""
-        pause = self._not_before - time.monotonic()
-        if pause > 0:
-            self._stopped.wait(pause)
-
-    def _busy(self, response: httpx2.Response) -> Unavailable:
-        after = retry_after(response.headers.get("Retry-After"))
-        if after is not None and after <= self.access.patience:
-            self._not_before = max(self._not_before, time.monotonic() + after)
-        return Unavailable(f"{self.base} answers {response.status_code}", response.status_code, after)
-
-    def _broken(self, error: httpx2.TransportError) -> KiwiError:
-        """What a failed connection means; a certificate that is not trusted does not pass."""
-        if is_untrusted(error):
-            return UsageError(
-                f"The certificate of {self.base} is not trusted: name its authority in KIWI_FHIR_CA_FILE."
-            )
-        if isinstance(error, httpx2.UnsupportedProtocol | httpx2.LocalProtocolError):
-            return KiwiError(f"{self.base} can't be asked: {type(error).__name__}.")
-        if isinstance(error, httpx2.ConnectError | httpx2.ConnectTimeout):
-            return Unavailable(f"{self.base} can't be reached")
-        if isinstance(error, httpx2.TimeoutException):
-            return Unavailable(f"{self.base} does not answer within {self.access.timeout:g} s")
-        return Unavailable(f"{self.base} breaks the connection off")
+    def _broken(self, error: httpx2.TransportError, request: httpx2.Request) -> KiwiError:
+        """What a failed connection means: of the server, or of the one that its login asks for a token."""
+        broken = self._server.broken(error)
+        if isinstance(broken, Unavailable) and error.request is not request:
+            return Unavailable("The token server can't be reached")
+        return broken
 
     def _refused(self) -> str:
         if self.access.is_anonymous:
             return f"{self.base} wants to know who we are (401): set KIWI_FHIR_TOKEN or another way to log in."
         return f"{self.base} refuses our credentials (401): check what the environment gives as KIWI_FHIR_*."
-
-    def _discover(self) -> str:
-        """Where tokens are: https://hl7.org/fhir/smart-app-launch/conformance.html"""
-        path = f"{self.base}/.well-known/smart-configuration"
-        found: Any = None
-        try:
-            response = self._http.get(path, headers={"Accept": "application/json"})
-            found = orjson.loads(response.content) if response.status_code == 200 else None
-        except httpx2.TransportError as error:
-            raise self._broken(error) from None
-        except orjson.JSONDecodeError:
-            pass
-        endpoint = found.get("token_endpoint") if isinstance(found, dict) else None
-        if not isinstance(endpoint, str):
-            raise UsageError(f"{self.base} does not say where tokens are: set KIWI_FHIR_TOKEN_URL.")
-        return endpoint
-
-    def _post_form(self, url: str, form: Mapping[str, str], headers: Mapping[str, str]) -> dict[str, Any]:
-        target = _checked(url)
-        if target.scheme == "http" and not (self.access.insecure or _is_loopback(target)):
-            raise UsageError("The URL for tokens must be https.")
-        backoff = self.backoff()
-        while True:
-            try:
-                response = self._http.post(target, data=dict(form), headers={"Accept": "application/json", **headers})
-                if response.status_code not in BUSY:
-                    break
-                raise Unavailable(
-                    f"The token server answers {response.status_code}",
-                    response.status_code,
-                    retry_after(response.headers.get("Retry-After")),
-                )
-            except httpx2.TransportError as error:
-                broken = self._broken(error)
-                if not isinstance(broken, Unavailable):
-                    raise broken from None
-                backoff.wait(Unavailable("The token server can't be reached"))
-            except Unavailable as error:
-                backoff.wait(error)
-        if response.status_code != 200:
-            raise KiwiError(
-                f"The token server refuses us ({response.status_code}): check KIWI_FHIR_CLIENT_ID and its secret."
-            )
-        return resource_of(response) or {}
 
 
 def resource_of(response: httpx2.Response) -> dict[str, Any] | None:
@@ -321,25 +250,11 @@ def _is_path(value: str) -> bool:
 
 
 def _checked(url: str) -> httpx2.URL:
-    try:
-        found = httpx2.URL(url)
-    except httpx2.InvalidURL:
-        found = httpx2.URL("")
-    if found.scheme not in ("http", "https") or not found.host:
-        raise UsageError("The URL of a server must begin with https:// or http:// and name a host.")
-    if found.userinfo or found.query or found.fragment:
-        raise UsageError(
-            "The URL of a server holds no user, password or query: log in by KIWI_FHIR_* of the environment."
-        )
-    return found
+    return checked_url(url, what="a server", log_in=_LOG_IN)
 
 
 def _origin(url: httpx2.URL) -> tuple[str, str, int | None]:
     return url.scheme, url.host, url.port or {"http": 80, "https": 443}.get(url.scheme)
-
-
-def _is_loopback(url: httpx2.URL) -> bool:
-    return url.host in ("localhost", "127.0.0.1", "::1")
 
 
 def _tls(access: Access) -> ssl.SSLContext:

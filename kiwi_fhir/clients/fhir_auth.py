@@ -10,15 +10,19 @@ import base64
 import threading
 import time
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Generator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-from kiwi_fhir.errors import KiwiError, UsageError
+import httpx2
+import orjson
 
-#: Fetches a token: the URL, the form, the headers -> the JSON of the answer. Raises KiwiError.
-Post = Callable[[str, Mapping[str, str], Mapping[str, str]], dict[str, Any]]
+from kiwi_fhir.clients.backoff import retry_after
+from kiwi_fhir.clients.server import checked_url, is_busy, is_loopback
+from kiwi_fhir.errors import KiwiError, Unavailable, UsageError
+
+ResultT = TypeVar("ResultT")
 
 _EARLY = 60.0  # a token is renewed this many seconds before it ends, so that it does not end on the way
 _LIFETIME = 240  # of a signed JWT; the specification allows 300 seconds
@@ -134,15 +138,19 @@ def read_secret(path: str, name: str) -> str:
     return found
 
 
-class Authorization:
+#: Requests that have to be asked before the own one, each sent back with its answer; httpx's own way of logging in.
+Flow = Generator[httpx2.Request, httpx2.Response, ResultT]
+
+
+class FhirAuth(httpx2.Auth):
     """The `Authorization` header of requests to one server; safe to use from several threads."""
 
-    def __init__(self, access: Access, discover: Callable[[], str], post: Post, *, scope: str) -> None:
-        """`discover` answers with the URL for tokens where the settings have none; `scope` is asked for by default.
+    def __init__(self, access: Access, base: str, *, scope: str) -> None:
+        """`base` is the server's URL; `scope` is asked for where the settings name none.
 
         Raises UsageError for a key that can't be used.
         """
-        self._access, self._discover, self._post = access, discover, post
+        self._access, self._base = access, base
         self._scope = access.scope or scope
         self._lock = threading.Lock()
         self._header: str | None = None
@@ -153,24 +161,28 @@ class Authorization:
         if access.key_file is not None:
             self._key, self._algorithm = _load_key(access.key_file)
 
-    def header(self) -> str | None:
-        """The header's value; a token is fetched or renewed when it is time. Raises KiwiError."""
-        with self._lock:
-            if self._header is None or time.monotonic() >= self._ends:
-                self._header = self._make()
-            return self._header
+    def sync_auth_flow(self, request: httpx2.Request) -> Flow[None]:
+        """A token is fetched or renewed when it is time, and once where it is refused (401).
 
-    def renew(self, refused: str | None) -> bool:
-        """After the server refused a header: whether there is another one to try."""
-        access = self._access
-        if access.token_file is None and access.client_id is None:
-            return False
-        with self._lock:
-            if self._header == refused:  # else another thread has renewed it
-                self._header = self._make()
-            return self._header != refused
+        Raises KiwiError for a token server that won't have us, Unavailable for one that is busy.
+        """
+        header = yield from self._current(None)
+        request.headers["Authorization"] = header
+        response = yield request
+        if response.status_code != 401 or not (self._access.token_file or self._access.client_id):
+            return
+        request.headers["Authorization"] = yield from self._current(header)
+        if request.headers["Authorization"] != header:
+            yield request
 
-    def _make(self) -> str | None:
+    def _current(self, refused: str | None) -> Flow[str]:
+        """The header's value, another one than was refused where there is one."""
+        with self._lock:  # one thread fetches a token, the others wait for it
+            if self._header in (None, refused) or time.monotonic() >= self._ends:
+                self._header = yield from self._make()
+            return str(self._header)
+
+    def _make(self) -> Flow[str]:
         access = self._access
         if access.token_file is not None:
             return f"Bearer {read_secret(access.token_file, 'KIWI_FHIR_TOKEN_FILE')}"
@@ -178,24 +190,38 @@ class Authorization:
             return f"Bearer {access.token}"
         if access.user is not None:
             return _basic(access.user, access.password or "")
-        return None if access.client_id is None else f"Bearer {self._fetch(access.client_id)}"
+        return f"Bearer {(yield from self._fetch(str(access.client_id)))}"
 
-    def _fetch(self, client_id: str) -> str:
+    def _fetch(self, client_id: str) -> Flow[str]:
         if self._token_url is None:
-            self._token_url = self._discover()
+            self._token_url = yield from self._discover()
+        url = checked_url(self._token_url, what="the token server", log_in="set KIWI_FHIR_CLIENT_ID and its secret")
+        if url.scheme == "http" and not (self._access.insecure or is_loopback(url)):
+            raise UsageError("The URL for tokens must be https.")
         form = {"grant_type": "client_credentials", "scope": self._scope}
-        headers = {}
+        headers = {"Accept": "application/json"}
         if self._key is not None:
             form |= {"client_assertion_type": _ASSERTION, "client_assertion": self._signed(client_id, self._token_url)}
         else:
             headers["Authorization"] = _basic(client_id, self._access.client_secret or "")
-        answer = self._post(self._token_url, form, headers)
+        status, answer = yield from _asked(httpx2.Request("POST", url, data=form, headers=headers))
+        if status != 200:
+            raise KiwiError(f"The token server refuses us ({status}): check KIWI_FHIR_CLIENT_ID and its secret.")
         token, seconds = answer.get("access_token"), answer.get("expires_in")
         if not isinstance(token, str) or not token:
             raise KiwiError("The token server's answer holds no access_token.")
         lifetime = float(seconds) if isinstance(seconds, (int, float)) and seconds > 0 else 300.0
         self._ends = time.monotonic() + max(lifetime - _EARLY, lifetime / 2)
         return token
+
+    def _discover(self) -> Flow[str]:
+        """Where tokens are: https://hl7.org/fhir/smart-app-launch/conformance.html"""
+        url = f"{self._base}/.well-known/smart-configuration"
+        status, found = yield from _asked(httpx2.Request("GET", url, headers={"Accept": "application/json"}))
+        endpoint = found.get("token_endpoint") if status == 200 else None
+        if not isinstance(endpoint, str):
+            raise UsageError(f"{self._base} does not say where tokens are: set KIWI_FHIR_TOKEN_URL.")
+        return endpoint
 
     def _signed(self, client_id: str, audience: str) -> str:
         import jwt
@@ -209,6 +235,20 @@ class Authorization:
         }
         headers = {"kid": self._access.key_id} if self._access.key_id else None
         return jwt.encode(claims, self._key, algorithm=self._algorithm, headers=headers)
+
+
+def _asked(request: httpx2.Request) -> Flow[tuple[int, dict[str, Any]]]:
+    """The status of the answer and the JSON object that it holds (empty where it holds none)."""
+    response = yield request
+    response.read()
+    if is_busy(response.status_code):
+        after = retry_after(response.headers.get("Retry-After"))
+        raise Unavailable(f"The token server answers {response.status_code}", response.status_code, after)
+    try:
+        found = orjson.loads(response.content)
+    except orjson.JSONDecodeError:
+        found = None
+    return response.status_code, found if isinstance(found, dict) else {}
 
 
 def _basic(user: str, password: str) -> str:

@@ -11,9 +11,8 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
-from pathlib import Path
 
-from kiwi_fhir.tables import ListOf, MapOf, Schema, check_sections, load_table, refuse
+from kiwi_fhir.tables import ListOf, MapOf, Mappings, Schema
 from kiwi_fhir.types import Span
 
 _SCHEMA: Schema = MapOf(
@@ -170,12 +169,9 @@ def _plain(name: str) -> str:
 
 
 @lru_cache(maxsize=8)
-def load_headings(tables: Path | None = None) -> Headings:
-    """sections.toml, of the folder `tables` first.
-
-    Raises MappingError when the table is wrong or holds a heading twice.
-    """
-    table = load_table("sections", tables, _SCHEMA)
+def load_headings(mappings: Mappings) -> Headings:
+    """sections.toml. Raises MappingError when the table is wrong or holds a heading twice."""
+    table = mappings.table("sections", _SCHEMA)
     found: dict[str, dict[str, str]] = {"headers": {}, "within": {}}
     parts: set[str] = set()
     for kind, section in table.items():
@@ -183,11 +179,11 @@ def load_headings(tables: Path | None = None) -> Headings:
             for header in section.get(key, ()):
                 name = _plain(header)
                 if name in found[into]:
-                    refuse("sections", f"{kind}.{key}", f"'{name}' stands under '{found[into][name]}' too", tables)
+                    mappings.refuse("sections", f"{kind}.{key}", f"'{name}' stands under '{found[into][name]}' too")
                 found[into][name] = kind
         parts.update(map(_plain, section.get("parts", ())))
     part_of = {f"{kind}.part_of": section["part_of"] for kind, section in table.items() if "part_of" in section}
-    check_sections("sections", part_of, tables)
+    mappings.check_sections("sections", part_of)
     return Headings(
         kinds=found["headers"],
         within=found["within"],

@@ -14,6 +14,7 @@ from kiwi_fhir.errors import ModelError
 from kiwi_fhir.extract.engine import Extractor
 from kiwi_fhir.extract.folder import model_name, read_config
 from kiwi_fhir.extract.generative.prompts import Templates, load_templates
+from kiwi_fhir.tables import Mappings
 
 if TYPE_CHECKING:
     from kiwi_fhir.extract.generative.server import LlamaServer
@@ -85,11 +86,14 @@ class ModelChoice:
             return model_name(self.folder, config), config["released"]
         return model_name(self.folder, config, self.prompts().digest, mode), config["released"]
 
-    def load(self, *, threads: int | None = None, device: str | None = None, tables: Path | None = None) -> Extractor:
+    def load(
+        self, *, threads: int | None = None, device: str | None = None, mappings: Mappings | None = None
+    ) -> Extractor:
         """The extractor.
 
         `threads` bounds the processor threads (default: all the process may use); `device` is `cpu`, `cuda`,
-        `mps`, or for a tagger `openvino` (default: the best of the first three); `tables` replaces mapping files.
+        `mps`, or for a tagger `openvino` (default: the best of the first three); `mappings` are the packaged ones by
+        default.
         Raises ModelError.
         """
         if self.is_server:
@@ -97,7 +101,7 @@ class ModelChoice:
 
             templates = self.prompts()
             server = self._server(templates)
-            return GenerativeExtractor(server, templates, name=self.identify()[0], tables=tables)
+            return GenerativeExtractor(server, templates, name=self.identify()[0], mappings=mappings)
         config = read_config(self.folder)
         if config["arch"] == "llama":
             from kiwi_fhir.extract.generative.extractor import load_local
@@ -109,14 +113,14 @@ class ModelChoice:
                 name=self.identify()[0],
                 threads=threads,
                 device=device,
-                tables=tables,
+                mappings=mappings,
                 four_bit=self.four_bit,
                 constrained=not self.unconstrained,
             )
         self._refuse_llama_options(config["arch"])
         from kiwi_fhir.extract.tagger.extractor import TaggerExtractor
 
-        return TaggerExtractor.load(self.folder, threads=threads, device=device, tables=tables)
+        return TaggerExtractor.load(self.folder, threads=threads, device=device, mappings=mappings)
 
     def _server(self, templates: Templates) -> LlamaServer:
         from kiwi_fhir.extract.generative.server import LlamaServer
@@ -147,7 +151,11 @@ class ModelChoice:
 
 
 def load(
-    model: str = DEFAULT_MODEL, *, threads: int | None = None, device: str | None = None, tables: Path | None = None
+    model: str = DEFAULT_MODEL,
+    *,
+    threads: int | None = None,
+    device: str | None = None,
+    mappings: Mappings | None = None,
 ) -> Extractor:
     """The extractor of a model as ModelChoice names it, with its usual options; see ModelChoice.load."""
-    return ModelChoice(model).load(threads=threads, device=device, tables=tables)
+    return ModelChoice(model).load(threads=threads, device=device, mappings=mappings)

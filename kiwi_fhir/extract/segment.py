@@ -10,9 +10,9 @@ import re
 from bisect import bisect_left, bisect_right
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
 from kiwi_fhir.documents.headings import load_headings
+from kiwi_fhir.tables import Mappings
 
 # A word keeps its inner hyphens and apostrophes (`follow-up`, `patient's`) and its decimals (`1.25`); every other
 # mark stands alone. Of the 10,238 spans of the Kiwi study's MTSamples notes two have a border inside such a word.
@@ -60,12 +60,12 @@ class Segments:
         return self.sections[index] if index >= 0 else None
 
 
-def segment(text: str, tables: Path | None = None) -> Segments:
+def segment(text: str, mappings: Mappings | None = None) -> Segments:
     """Cut `text` into words, sentences and sections; linear in its length.
 
-    `tables` is a folder of mapping files that replace the packaged ones.
+    `mappings` are the packaged ones where none are given.
     """
-    headers = section_headers(tables)
+    headers = section_headers(mappings or Mappings.read())
     words = [match.span() for match in _WORD.finditer(text)]
     breaks, sections = [0], []
     lines: list[int] = []
@@ -140,6 +140,6 @@ def _normal(header: str) -> str:
     return " ".join(re.sub(r"[^a-z0-9 ]", "", re.sub(r"\(.*?\)", "", header.lower())).split())
 
 
-def section_headers(tables: Path | None = None) -> Mapping[str, str]:
+def section_headers(mappings: Mappings) -> Mapping[str, str]:
     """Header (normalised) -> kind of section, from mappings/sections.toml. Raises MappingError for a wrong table."""
-    return load_headings(tables).kinds
+    return load_headings(mappings).kinds

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from decimal import Decimal
-from pathlib import Path
 from typing import Any
 
 import orjson
@@ -23,21 +22,22 @@ from kiwi_fhir.fhir.provenance import ModelInfo, provenance
 from kiwi_fhir.fhir.r4.primitives import is_instant
 from kiwi_fhir.fhir.r4.validate import Finding, check_resource
 from kiwi_fhir.fhir.rules import load_rules
+from kiwi_fhir.tables import Mappings
 from kiwi_fhir.types import Document, Fact, Failure, Note
 
 
 class BundleWriter:
     """Writes the bundle of a document. Picklable, without state: the same facts give the same bundle."""
 
-    def __init__(self, model: ModelInfo, *, recorded: str, tables_directory: Path | None = None) -> None:
-        """Load and check fhir.toml (that of `tables_directory` first).
+    def __init__(self, model: ModelInfo, *, recorded: str, mappings: Mappings | None = None) -> None:
+        """Load and check fhir.toml.
 
         `recorded` is the instant of every Provenance (`2026-01-31T00:00:00Z`); there is no clock here, so that a rerun
         writes the same bytes. Raises MappingError, and UsageError for a `recorded` that is no FHIR instant.
         """
         if not is_instant(recorded):
             raise UsageError(f"'{recorded}' is no instant: write it as 2026-01-31T00:00:00Z.")
-        self._rules = load_rules(tables_directory)
+        self._rules = load_rules(mappings or Mappings.read())
         self._model = model
         self._recorded = recorded
 

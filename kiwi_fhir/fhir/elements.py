@@ -226,29 +226,30 @@ def joined(terms: Sequence[Term]) -> Resource:
     return concept("; ".join(texts), () if shared is None else (shared,))
 
 
-def choose_time(moments: Iterable[Moment], *, resolve: bool) -> tuple[str | None, str | None]:
-    """What the moments say about when: a dateTime, else words, else neither.
+def choose_time(moments: Iterable[Moment], *, resolve: bool) -> tuple[str, object] | None:
+    """When, as the type and value of an element like effective[x]: a dateTime or a Period.
 
-    A date counts when it is the only one and not after the note. Several dates stay words: which is meant is not known.
+    A date counts when it is the only one and not after the note: of several it is not known which is meant.
     """
     relevant = [moment for moment in moments if moment.kind in ("date", "relative") and not moment.future]
-    dates = {moment.date for moment in relevant if moment.date is not None}
+    dates = {(moment.date, moment.until) for moment in relevant if moment.date is not None}
     if not dates and resolve:
-        dates = {moment.resolved for moment in relevant if moment.resolved is not None}
-    if len(dates) == 1:
-        return dates.pop(), None
-    return None, "; ".join(dict.fromkeys(moment.text for moment in relevant)) or None
+        dates = {(moment.resolved, None) for moment in relevant if moment.resolved is not None}
+    if len(dates) != 1:
+        return None
+    start, end = dates.pop()
+    return ("DateTime", start) if end is None else ("Period", {"start": start, "end": end})
 
 
 def choose_when(moments: Iterable[Moment], *, resolve: bool) -> tuple[str, object] | None:
-    """When, as the type and value of an element like onset[x]: a dateTime, else an age, else words.
+    """The same of an element like onset[x]: a dateTime or a Period, else an age, else words.
 
     An age counts when it is the only one; otherwise all words stay together.
     """
     relevant = [moment for moment in moments if moment.kind in ("date", "relative", "age") and not moment.future]
-    date, _ = choose_time(relevant, resolve=resolve)
-    if date is not None:
-        return "DateTime", date
+    time = choose_time(relevant, resolve=resolve)
+    if time is not None:
+        return time
     ages = {moment.age for moment in relevant if moment.age is not None}
     if len(ages) == 1:
         age = ages.pop()

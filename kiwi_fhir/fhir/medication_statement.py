@@ -29,9 +29,9 @@ def medication_statement(sheet: Sheet, fact: Fact) -> Resource:
         resource["context"] = sheet.encounter
     if sheet.time is not None:
         resource["dateAsserted"] = sheet.time
-    date, _ = choose_time(fact.moments, resolve=sheet.rules.resolve_times)
-    if date is not None and not fact.negated:
-        resource["effectiveDateTime"] = date
+    when = choose_time(fact.moments, resolve=sheet.rules.resolve_times)
+    if when is not None and not fact.negated:
+        resource[f"effective{when[0]}"] = when[1]
     if fact.dosages:
         resource["dosage"] = dosages(fact)
     return resource

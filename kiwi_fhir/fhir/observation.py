@@ -91,9 +91,9 @@ def _add_effective(resource: Resource, sheet: Sheet, fact: Fact, *, dated: bool)
     """
     elsewhere = any(moment.kind != "present" and not _is_today(sheet, moment.resolved) for moment in fact.moments)
     if elsewhere:
-        date, _ = choose_time(fact.moments, resolve=sheet.rules.resolve_times) if dated else (None, None)
-        if date is not None:
-            resource["effectiveDateTime"] = date
+        when = choose_time(fact.moments, resolve=sheet.rules.resolve_times) if dated else None
+        if when is not None:
+            resource[f"effective{when[0]}"] = when[1]
     elif sheet.time is not None:
         resource["effectiveDateTime"] = sheet.time
 

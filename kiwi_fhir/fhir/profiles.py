@@ -60,7 +60,7 @@ def _condition(resource: Resource) -> str | None:
 def _observation(resource: Resource) -> str | None:
     """A result or a vital sign; us-core-1 and vs-1: a time is a day at least."""
     categories, codes = codes_of(resource.get("category")), codes_of(resource["code"], LOINC)
-    time = resource.get("effectiveDateTime")
+    time = resource.get("effectiveDateTime") or resource.get("effectivePeriod", {}).get("start")
     if not codes or (time is not None and len(time) < 10):
         return None
     if "laboratory" in categories:

@@ -6,10 +6,9 @@ The pairs of ALLOWED_PAIRS must all be there, so that a modifier is mapped or le
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
-from kiwi_fhir.tables import ListOf, OneOf, Schema, check_sections, load_table
+from kiwi_fhir.tables import ListOf, Mappings, OneOf, Schema
 from kiwi_fhir.types import Fact, MentionLabel, ModifierLabel
 
 _DRUG_STATUS = OneOf(
@@ -178,15 +177,15 @@ class Rules:
         return replace(fact, **changes)
 
 
-def load_rules(directory: Path | None) -> Rules:
+def load_rules(mappings: Mappings) -> Rules:
     """fhir.toml, and `not_blood` of relationships.toml. Raises MappingError naming file, line and key."""
-    table = load_table("fhir", directory, _SCHEMA)
+    table = mappings.table("fhir", _SCHEMA)
     sections = {
         "condition.problem_list_sections": table["condition"]["problem_list_sections"],
         "drug.listed_sections": table["drug"]["listed_sections"],
         "sections.ignored": table["sections"]["ignored"],
     }
-    check_sections("fhir", sections, directory)
+    mappings.check_sections("fhir", sections)
     ignored = frozenset(
         (mention, modifier)
         for mention, elements in ELEMENTS.items()
@@ -211,5 +210,5 @@ def load_rules(directory: Path | None) -> Rules:
         test={**table["test"], "negative_words": frozenset(map(str.lower, table["test"]["negative_words"]))},
         allergy=table["allergy"],
         ignored_sections=frozenset(table["sections"]["ignored"]),
-        not_blood=frozenset(load_table("relationships", directory)["not_blood"]),
+        not_blood=frozenset(mappings.table("relationships")["not_blood"]),
     )

@@ -1,8 +1,7 @@
 """When: absolute dates at the precision that is stated, relative times, ages, stated history.
 
-A date is read only when nothing but the date (and a time of day, which is left out) is said. Two figures of a year are
-read only when the note's own date decides the century, a date without a year only when no other year is likely. Times
-that count from an operation or an admission ("POD 2") have no such date here. What is not read stays words.
+A date or a period is read only when nothing but that (and a time of day, which is left out) is said. Times that count
+from an operation or an admission ("POD 2") have no such date here. What is not read stays words.
 """
 
 from __future__ import annotations
@@ -12,12 +11,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import date, timedelta
 from decimal import Decimal
-from pathlib import Path
 
 from kiwi_fhir.normalize.ages import About, age_of
 from kiwi_fhir.normalize.text.numbers import NUMBER, read_number
 from kiwi_fhir.normalize.text.words import Phrases, plain
-from kiwi_fhir.tables import ListOf, MapOf, Schema, load_table
+from kiwi_fhir.normalize.written_dates import read_date, read_period, read_without_year
+from kiwi_fhir.tables import ListOf, MapOf, Mappings, Schema
 from kiwi_fhir.types import Modifier, Moment
 
 _SCHEMA: dict[str, Schema] = {
@@ -28,45 +27,10 @@ _SCHEMA: dict[str, Schema] = {
     "negated": ListOf(str),
     "before": ListOf(str),
     "death": ListOf(str),
+    "ahead": ListOf(str),
     "days": MapOf(int),
 }
 
-_MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
-_MONTH = (
-    r"(?P<month>jan(?:uary)?|feb(?:ruary)?|mar(?:ch)?|apr(?:il)?|may|june?|july?|aug(?:ust)?|sept?(?:ember)?"
-    r"|oct(?:ober)?|nov(?:ember)?|dec(?:ember)?)\.?"
-)
-_DAY = r"(?P<day>\d{1,2})(?:st|nd|rd|th)?"
-_YEAR = r"(?P<year>(?:19|2[012])\d\d)"
-_CLOCK = r"(?:(?:,|\s|T|at)+(?:\d{1,2}:\d\d(?::\d\d(?:\.\d+)?)?\s?(?:[ap]\.?m\.?|hours|hrs|z)?|\d{1,2}\s?[ap]\.?m\.?))?"
-_WEEKDAY = r"(?:(?:mon|tues|wednes|thurs|fri|satur|sun)day,?\s)?"
-_LEAD = rf"(?:(?:on|in|since|dated|as of|during|from|the year|year)\s)*(?:the\s)?{_WEEKDAY}"
-_PART = r"(?:(?:early|mid|late|(?:the\s)?(?:end|beginning|middle|start)\sof)[\s-](?:of\s)?)?"
-
-_FORMS = tuple(
-    re.compile(rf"{_LEAD}{form}{_CLOCK}", re.IGNORECASE)
-    for form in (
-        rf"{_YEAR}[-/](?P<month>\d{{1,2}})[-/]{_DAY}",
-        rf"(?P<first>\d{{1,2}})(?P<mark>[-/.])(?P<second>\d{{1,2}})(?P=mark)(?:{_YEAR}|(?P<short>\d\d))",
-        rf"(?P<month>\d{{1,2}})[-/]{_YEAR}",
-        rf"{_YEAR}-(?P<month>\d{{1,2}})",
-        rf"{_MONTH}\s?{_DAY}(?:\s?,\s?|\s){_YEAR}",
-        rf"{_DAY}[\s-]?(?:of\s)?{_MONTH}[\s,-]*{_YEAR}",
-        rf"{_DAY}-{_MONTH}-(?P<short>\d\d)",
-        rf"{_PART}{_MONTH}(?:\s?,\s?|\s)(?:of\s)?{_YEAR}",
-        rf"(?:(?:spring|summer|fall|autumn)[\s-](?:of\s)?)?{_YEAR}",
-        rf"{_PART}{_YEAR}",
-        r"['’](?P<short>\d\d)",
-    )
-)
-_NO_YEAR = tuple(
-    re.compile(rf"{_LEAD}{form}{_CLOCK}", re.IGNORECASE)
-    for form in (
-        rf"{_MONTH}\s?{_DAY}",
-        rf"{_DAY}\s?(?:of\s)?{_MONTH}",
-        r"(?P<first>\d{1,2})/(?P<second>\d{1,2})",
-    )
-)
 # "one week prior" counts back from another day than the note's.
 _AGO = re.compile(rf"(?P<count>{NUMBER})\s(?P<unit>day|week|month|year)s?\s(?:ago|back)", re.IGNORECASE)
 _LONGEST = 60  # characters
@@ -83,16 +47,13 @@ _GOING_ON = re.compile(
 _AHEAD = re.compile(
     rf"(?:in (?:{NUMBER})(?:\s?(?:-|to|or)\s?(?:{NUMBER}))?\s(?:day|week|month|year)s?(?:'? time)?"
     rf"|(?:{NUMBER})\s(?:day|week|month|year)s? (?:from now|hence)"
-    r"|(?:the )?(?:next|coming) (?:[a-z]+day|week|month|year))",
+    r"|(?:the )?(?:next|coming) (?:[a-z]+day|week|month|year)"
+    r"|this (?:coming )?(?:mon|tues|wednes|thurs|fri|satur|sun)day)",
     re.IGNORECASE,
 )
 
 _WORDS_BEFORE = re.compile(r"\b(?P<word>at|since|from|in|for|over|x|times)\s+(?P<the>the\s+)?$", re.IGNORECASE)
 _BLANK = re.compile(r"(?:(?:in|on|at|since|from|the|of)\b|\[\*\*\s*\*\*\]|[_\s.,:;()-])*", re.IGNORECASE)
-_YEARS_BACK = 50  # a year in two figures that lies so near may be meant by "3/06"
-_YEARS_NEAR = 10  # the same of "Jan 08"
-_MAY_BE_A_YEAR = re.compile(r"\b[a-z]{3,4}\.? (?P<year>\d\d)", re.IGNORECASE)
-_HALF_A_YEAR = 183
 _WEEK_SLACK = timedelta(days=3)
 
 
@@ -106,6 +67,7 @@ class Dates:
     negated: Phrases
     before: re.Pattern[str]
     death: re.Pattern[str]
+    ahead: re.Pattern[str]
     days: Mapping[str, int]
 
     def denies(self, text: str) -> bool:
@@ -134,10 +96,15 @@ class Dates:
             return Moment(modifier, text, "past")
         if self.present.find(words) or self.denies(words):
             return Moment(modifier, text, "present")
-        stated = self._date(words, note_date)
+        stated = read_date(words, note_date, day_first=self.day_first)
         if stated is not None:
-            later = note_date is not None and stated > note_date.isoformat()[: len(stated)]
+            later = _is_later(stated, note_date) or self.ahead.search(before) is not None
             return Moment(modifier, text, "date", date=stated, future=later)
+        period = read_period(words, note_date, day_first=self.day_first)
+        if period is not None:
+            if _is_later(period[1], note_date):  # it goes on, or is to come
+                return Moment(modifier, text, "relative", future=_is_later(period[0], note_date))
+            return Moment(modifier, text, "date", date=period[0], until=period[1])
         lead = _WORDS_BEFORE.search(before)
         led = words if lead is None else f"{lead['word']} {'the ' if lead['the'] else ''}{words}"
         age = age_of(words, about) or age_of(led, about)
@@ -145,59 +112,13 @@ class Dates:
             died = about == "relative" and bool(self.death.search(before) or self.death.match(words))
             return Moment(modifier, text, "age", age=age, is_death=died)
         ahead = self.days.get(plain(words), 0) > 0 or _AHEAD.fullmatch(words) or _AHEAD.fullmatch(led)
+        ahead = ahead or self.ahead.search(before)
         moment = Moment(modifier, text, "relative", future=bool(ahead))
         if note_date is None or ahead:
             return moment
-        resolved = self._count_back(words, led, note_date, about) or self._this_year(words, note_date)
+        resolved = self._count_back(words, led, note_date, about)
+        resolved = resolved or read_without_year(words, note_date, day_first=self.day_first)
         return replace(moment, resolved=resolved)
-
-    def _date(self, words: str, note_date: date | None) -> str | None:
-        for form in _FORMS:
-            found = form.fullmatch(words)
-            if found is None:
-                continue
-            parts = found.groupdict()
-            year = int(parts["year"]) if parts.get("year") else _century(parts.get("short"), note_date)
-            month, day = parts.get("month"), parts.get("day")
-            if parts.get("first"):
-                month, day = self._in_order(parts["first"], parts["second"])
-                # a date with dots has the day first where it is at home
-                if parts["mark"] == "." and not self.day_first and int(day) <= 12 and int(day) != int(month):
-                    return None
-            elif year is not None and month is not None and not day and _is_two_years(words, year, month):
-                return None
-            return _iso(year, month, day) if year is not None else None
-        return None
-
-    def _in_order(self, first: str, second: str) -> tuple[str, str]:
-        """Month and day of two figures."""
-        month, day = (second, first) if self.day_first else (first, second)
-        return (day, month) if int(month) > 12 else (month, day)
-
-    def _this_year(self, words: str, note_date: date) -> str | None:
-        """A date without a year in the half year before the note; None where another year, or a month, may be meant."""
-        for form in _NO_YEAR:
-            found = form.fullmatch(words)
-            if found is None:
-                continue
-            parts = found.groupdict()
-            month, day = parts.get("month"), parts.get("day")
-            if parts.get("first"):
-                month, day = self._in_order(parts["first"], parts["second"])
-                short = _century(parts["second"].zfill(2), note_date)  # "3/06" may be March 2006
-                if int(parts["first"]) <= 12 and short is not None and note_date.year - _YEARS_BACK <= short:
-                    return None
-            elif written := _MAY_BE_A_YEAR.search(words):
-                short = _century(written["year"], note_date)
-                if words.endswith(written[0]) and short is not None and note_date.year - _YEARS_NEAR <= short:
-                    return None
-            for year in (note_date.year, note_date.year - 1):
-                stated = _iso(year, month, day)
-                if stated is not None and stated <= note_date.isoformat():
-                    back = (note_date - date.fromisoformat(stated)).days
-                    return stated if back <= _HALF_A_YEAR else None
-            return None
-        return None
 
     def _count_back(self, words: str, led: str, note_date: date, about: About) -> str | None:
         """The day, month or year that relative words reach, no more precise than the words.
@@ -223,12 +144,13 @@ class Dates:
         return None
 
 
-def load_dates(directory: Path | None) -> Dates:
+def load_dates(mappings: Mappings) -> Dates:
     """temporal.toml. Raises MappingError."""
-    table = load_table("temporal", directory, _SCHEMA)
+    table = mappings.table("temporal", _SCHEMA)
     fillers = table["fillers"]
     cues = "|".join(re.escape(cue) for cue in table["before"])
     deaths = "|".join(re.escape(word) for word in table["death"]) or r"(?!)"
+    ahead = "|".join(re.escape(word) for word in table["ahead"]) or r"(?!)"
     return Dates(
         day_first=table["day_first"],
         past=Phrases.of({"past": table["past"]}, fillers),
@@ -236,6 +158,7 @@ def load_dates(directory: Path | None) -> Dates:
         negated=Phrases.of({"negated": table["negated"]}, fillers),
         before=re.compile(rf"(?<!\w)(?:{cues})\s+(?:(?:{_BETWEEN})\s+)*$", re.IGNORECASE),
         death=re.compile(rf"\b(?:{deaths})\b(?:(?!\band\b)[^.,;\d\n])*$", re.IGNORECASE),
+        ahead=re.compile(rf"(?<!\w)(?:{ahead})(?:\s+(?:is|are|on|in|for|at|by|be|will be))*\s*$", re.IGNORECASE),
         days={plain(phrase): count for phrase, count in table["days"].items()},
     )
 
@@ -248,29 +171,8 @@ def day_of(time: str | None) -> date | None:
         return None
 
 
-def _century(short: str | None, note_date: date | None) -> int | None:
-    """The year that ends in `short` and lies nearest before the end of the year after the note's."""
-    if short is None or note_date is None:
-        return None
-    latest = note_date.year + 1
-    return latest - (latest - int(short)) % 100
-
-
-def _is_two_years(words: str, year: int, month: str) -> bool:
-    """Whether "2005-06" may be 2005 to 2006."""
-    return words.endswith(f"{year}-{month}") and len(month) == 2 and (year + 1) % 100 == int(month)
-
-
-def _iso(year: int, month: str | None, day: str | None) -> str | None:
-    """An ISO date of the parts that are there, None where they are no date."""
-    if month is None:
-        return f"{year:04d}"
-    number = int(month) if month.isdigit() else _MONTHS.index(month[:3].lower()) + 1
-    try:
-        found = date(year, number, int(day) if day else 1)
-    except ValueError:
-        return None
-    return found.isoformat() if day else found.isoformat()[:7]
+def _is_later(stated: str, note_date: date | None) -> bool:
+    return note_date is not None and stated > note_date.isoformat()[: len(stated)]
 
 
 def _back(start: date, number: Decimal, unit: str) -> str | None:

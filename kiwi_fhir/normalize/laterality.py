@@ -5,10 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 from kiwi_fhir.normalize.text.words import load_vocabulary, plain
-from kiwi_fhir.tables import ListOf, load_table
+from kiwi_fhir.tables import ListOf, Mappings
 from kiwi_fhir.types import Coding, Term
 
 _CUT = (" and", " or", " to", " than", " greater", " more", " worse", " less")
@@ -36,11 +35,11 @@ class Lateralities:
         return tuple(site if side is None else replace(site, laterality=side) for site, side in found)
 
 
-def load_lateralities(directory: Path | None) -> Lateralities:
+def load_lateralities(mappings: Mappings) -> Lateralities:
     """laterality.toml. Raises MappingError."""
-    vocabulary = load_vocabulary("laterality", directory, {"named": ListOf(str)})
+    vocabulary = load_vocabulary("laterality", mappings, {"named": ListOf(str)})
     sides = {phrase: vocabulary.codings[code] for phrase, code in vocabulary.phrases.meanings.items()}
-    return Lateralities(_any(sides), sides, _any(load_table("laterality", directory)["named"]))
+    return Lateralities(_any(sides), sides, _any(mappings.table("laterality")["named"]))
 
 
 def _any(phrases: Iterable[str]) -> re.Pattern[str]:

@@ -8,7 +8,6 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 from datetime import date
-from pathlib import Path
 
 from kiwi_fhir.documents.headings import load_headings
 from kiwi_fhir.documents.structure import read_structure
@@ -28,6 +27,7 @@ from kiwi_fhir.normalize.terminology import Linker
 from kiwi_fhir.normalize.terminology.properties import load_properties
 from kiwi_fhir.normalize.text.sentences import Sentences, lower, sentences
 from kiwi_fhir.normalize.text.words import Vocabulary, load_vocabulary, one_line
+from kiwi_fhir.tables import Mappings
 from kiwi_fhir.types import Assertion, Coding, Document, Fact, Mention, Modifier, ModifierLabel, Moment, Span, Term
 
 _AFTER_PRN = re.compile(r"[.,]?(?P<word>\s+(?:for|if)(?:\s+(?:the|any|his|her))?)?\s+", re.IGNORECASE)
@@ -40,27 +40,28 @@ _ENDS = frozenset({"resolved", "remission"})
 class Normalizer:
     """Makes facts with the words of the mapping files. Picklable; one instance serves any number of documents."""
 
-    def __init__(self, tables_directory: Path | None = None, linker: Linker | None = None) -> None:
-        """Load and check the mapping files (those of `tables_directory` first). Raises MappingError.
+    def __init__(self, mappings: Mappings | None = None, linker: Linker | None = None) -> None:
+        """Load and check the mapping files (the packaged ones by default). Raises MappingError.
 
         `linker` gives the facts their codings; without one they have none.
         """
         self._linker = linker
-        self._properties = None if linker is None else load_properties(tables_directory)
-        units = load_units(tables_directory)
-        self._assertions = load_assertions(tables_directory)
-        self._arbiter = load_arbiter(tables_directory)
-        self._headings = load_headings(tables_directory)
-        self._allergies = load_allergies(tables_directory)
-        self._plans = load_plans(tables_directory)
-        self._dates = load_dates(tables_directory)
-        self._results = load_results(tables_directory, units)
-        self._tests = load_tests(tables_directory)
-        self._severities = load_vocabulary("severity", tables_directory)
-        self._courses = load_vocabulary("course", tables_directory)
-        self._lateralities = load_lateralities(tables_directory)
-        self._frequencies = load_frequencies(tables_directory, units)
-        self._dosages = load_dosages(tables_directory, units, self._frequencies)
+        mappings = mappings or Mappings.read()
+        self._properties = None if linker is None else load_properties(mappings)
+        units = load_units(mappings)
+        self._assertions = load_assertions(mappings)
+        self._arbiter = load_arbiter(mappings)
+        self._headings = load_headings(mappings)
+        self._allergies = load_allergies(mappings)
+        self._plans = load_plans(mappings)
+        self._dates = load_dates(mappings)
+        self._results = load_results(mappings, units)
+        self._tests = load_tests(mappings)
+        self._severities = load_vocabulary("severity", mappings)
+        self._courses = load_vocabulary("course", mappings)
+        self._lateralities = load_lateralities(mappings)
+        self._frequencies = load_frequencies(mappings, units)
+        self._dosages = load_dosages(mappings, units, self._frequencies)
 
     def facts(self, document: Document) -> list[Fact]:
         """One fact per mention of `document`, in its order, and one per statement that there are no allergies.

@@ -8,7 +8,6 @@ A source of files reads bytes through `Files`, so the same code serves the local
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Protocol
 
 from kiwi_fhir.config import Config
@@ -19,6 +18,7 @@ from kiwi_fhir.notes.mimic import MimicIII, MimicIV
 from kiwi_fhir.notes.source import Holding, Source, release
 from kiwi_fhir.notes.sql import MimicIIIDatabase, MimicIVDatabase, OmopDatabase, is_database
 from kiwi_fhir.notes.text import TextFiles
+from kiwi_fhir.tables import Mappings
 
 __all__ = [
     "DATABASES",
@@ -36,9 +36,9 @@ __all__ = [
 
 
 class SourceFactory(Protocol):
-    """Makes a source on a file system; `tables` is a folder of mapping files that replace the packaged ones."""
+    """Makes a source on a file system; with the packaged mapping files by default."""
 
-    def __call__(self, files: Files, tables: Path | None = None, /) -> Source:
+    def __call__(self, files: Files, mappings: Mappings | None = None, /) -> Source:
         """The source, before it has seen an input."""
 
 

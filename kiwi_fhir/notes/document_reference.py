@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from functools import partial
-from pathlib import Path
 
 from kiwi_fhir.errors import NoteError, UsageError
 from kiwi_fhir.notes.binaries import BinaryIndex
@@ -14,6 +13,7 @@ from kiwi_fhir.notes.note_resources import DOCUMENT, is_left_out, note_of, of_bi
 from kiwi_fhir.notes.resources import Found, Resource, is_export_file, resources, text_at
 from kiwi_fhir.notes.source import failure
 from kiwi_fhir.notes.streams import blocks
+from kiwi_fhir.tables import Mappings
 from kiwi_fhir.types import Failure, Note
 
 _BINARY_URL = re.compile(r"(?:.*/)?Binary/(?P<id>[A-Za-z0-9.-]{1,64})(/_history/[A-Za-z0-9.-]{1,64})?")
@@ -27,7 +27,7 @@ class DocumentReferences:
 
     kind = "document-reference"
 
-    def __init__(self, files: Files, tables: Path | None = None) -> None:
+    def __init__(self, files: Files, mappings: Mappings | None = None) -> None:
         self._files = files
         self._inputs: tuple[str, ...] = ()
         self._binaries = BinaryIndex(files)

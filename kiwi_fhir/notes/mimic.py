@@ -11,14 +11,13 @@ import re
 import uuid
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import ClassVar
 
 from kiwi_fhir.errors import InputError, NoteError, UsageError
 from kiwi_fhir.notes.csv_rows import Row, header, is_decodable, rows
 from kiwi_fhir.notes.files import Files, basename, find
 from kiwi_fhir.notes.source import failure
-from kiwi_fhir.tables import ListOf, load_table
+from kiwi_fhir.tables import ListOf, Mappings
 from kiwi_fhir.types import Coding, Failure, Note
 
 LOINC = "http://loinc.org"
@@ -37,9 +36,9 @@ def mimic_iv_id(resource_type: str, key: str) -> str:
     return str(uuid.uuid5(uuid.uuid5(MIMIC_IV, resource_type), key))
 
 
-def load_note_types(tables: Path | None) -> dict[str, list[dict[str, str]]]:
+def load_note_types(mappings: Mappings) -> dict[str, list[dict[str, str]]]:
     """note_types.toml: the rules of each generation of MIMIC, in order. Raises MappingError."""
-    return load_table("note_types", tables, _TABLE)
+    return mappings.table("note_types", _TABLE)
 
 
 class _NoteTable(ABC):
@@ -52,9 +51,9 @@ class _NoteTable(ABC):
     needed: ClassVar[tuple[str, ...]]
     marks: ClassVar[tuple[str, ...]]
 
-    def __init__(self, files: Files, tables: Path | None = None) -> None:
+    def __init__(self, files: Files, mappings: Mappings | None = None) -> None:
         self._files = files
-        self._types: list[dict[str, str]] = load_note_types(tables)[self.kind]
+        self._types: list[dict[str, str]] = load_note_types(mappings or Mappings.read())[self.kind]
         self.dropped = 0
 
     def files(self, inputs: Sequence[str]) -> list[str]:

@@ -13,7 +13,6 @@ from contextlib import suppress
 from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 from kiwi_fhir.errors import NoteError, UsageError
@@ -23,6 +22,7 @@ from kiwi_fhir.notes.files import Files
 from kiwi_fhir.notes.mimic import MimicIII, MimicIV
 from kiwi_fhir.notes.omop import OmopRow
 from kiwi_fhir.notes.source import failure
+from kiwi_fhir.tables import Mappings
 from kiwi_fhir.types import Failure, Note
 
 if TYPE_CHECKING:
@@ -200,8 +200,8 @@ class MimicIIIDatabase(_DatabaseSource):
     schemas = ("mimiciii",)
     optional = ("charttime", "description")
 
-    def __init__(self, files: Files, tables: Path | None = None) -> None:
-        super().__init__(MimicIII(files, tables))
+    def __init__(self, files: Files, mappings: Mappings | None = None) -> None:
+        super().__init__(MimicIII(files, mappings))
 
 
 class MimicIVDatabase(_DatabaseSource):
@@ -210,8 +210,8 @@ class MimicIVDatabase(_DatabaseSource):
     tables = ("discharge", "radiology")
     schemas = ("mimiciv_note",)
 
-    def __init__(self, files: Files, tables: Path | None = None) -> None:
-        super().__init__(MimicIV(files, tables))
+    def __init__(self, files: Files, mappings: Mappings | None = None) -> None:
+        super().__init__(MimicIV(files, mappings))
 
 
 class OmopDatabase(_DatabaseSource):
@@ -224,7 +224,7 @@ class OmopDatabase(_DatabaseSource):
     schemas = ("cdm", "omop")
     optional = ("note_datetime", "note_class_concept_id", "note_title", "visit_occurrence_id")
 
-    def __init__(self, files: Files, tables: Path | None = None) -> None:
+    def __init__(self, files: Files, mappings: Mappings | None = None) -> None:
         self._omop = OmopRow()
         super().__init__(self._omop)
 

@@ -6,12 +6,12 @@ import hashlib
 import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 
 from kiwi_fhir.errors import InputError, NoteError
 from kiwi_fhir.notes.files import Files, basename, find, folder
 from kiwi_fhir.notes.source import failure
 from kiwi_fhir.notes.streams import blocks
+from kiwi_fhir.tables import Mappings
 from kiwi_fhir.types import Failure, Note
 
 _SUFFIX = re.compile(r"\.txt(\.gz)?$", re.IGNORECASE)
@@ -30,7 +30,7 @@ class TextFiles:
 
     kind = "text"
 
-    def __init__(self, files: Files, tables: Path | None = None) -> None:
+    def __init__(self, files: Files, mappings: Mappings | None = None) -> None:
         self._files = files
         self._roots: list[str] = []
         self._renamed: dict[str, str] = {}

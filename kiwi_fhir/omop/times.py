@@ -28,15 +28,20 @@ def dated_before(fact: Fact, day: date | None) -> bool:
     """Whether the fact is dated before that day; a year or month counts as its last day."""
     if day is None:
         return False
-    ends = (_last_day(moment.date or moment.resolved) for moment in fact.moments if not moment.future)
+    ends = (_last_day(moment.until or moment.date or moment.resolved) for moment in fact.moments if not moment.future)
     return any(end is not None and end < day for end in ends)
 
 
 def own_day(fact: Fact, day: date | None) -> date | None:
-    """The day that a fact's row gets: its own date, else the note's. None where its date is no full one or to come."""
+    """The day that a fact's row gets: its own date, else the note's.
+
+    None where its date is no full one, or a period, or to come.
+    """
     stated = [moment for moment in fact.moments if moment.date or moment.resolved or moment.future]
     if not stated:
         return day
+    if any(moment.until is not None for moment in stated):
+        return None
     days = {day_of(moment.date or moment.resolved) for moment in stated if not moment.is_end}
     if len(days) != 1 or any(moment.future for moment in stated):
         return None

@@ -13,6 +13,7 @@ from kiwi_fhir.errors import NoteError, UsageError
 from kiwi_fhir.extract import ModelChoice
 from kiwi_fhir.fhir import BundleWriter, ModelInfo, to_json
 from kiwi_fhir.normalize import Normalizer, load_linker
+from kiwi_fhir.tables import Mappings
 from kiwi_fhir.types import Document, Fact, Failure, NoteRows, Result
 
 if TYPE_CHECKING:
@@ -22,13 +23,14 @@ if TYPE_CHECKING:
 class DocumentMapper:
     """Calls with a document, answers with its bundle and with the resources that did not pass the check.
 
-    Everything it reads (tables, the model's config) is read and checked here, before the first note. Raises
-    MappingError and ModelError, and UsageError or InputError for a terminology that can't be used. `terminology` is a
-    digest of the names that mentions are linked to, `ids` one of the table of `omop_ids`. Rows for an OMOP database
-    are made only where one is among the sinks.
+    Everything it reads (the model's config, the mapping files of `config` where no `mappings` are given) is read and
+    checked here, before the first note. Raises MappingError and ModelError, and UsageError or InputError for a
+    terminology that can't be used. `terminology` is a digest of the names that mentions are linked to, `ids` one of
+    the table of `omop_ids`. Rows for an OMOP database are made only where one is among the sinks.
     """
 
-    def __init__(self, config: Config) -> None:
+    def __init__(self, config: Config, mappings: Mappings | None = None) -> None:
+        mappings = mappings or Mappings.read(config.mappings)
         choice = ModelChoice.of(config)
         self.model, released = choice.identify()
         name, version, digest = self.model.rsplit("-", 2)
@@ -37,15 +39,15 @@ class DocumentMapper:
             fuzzy=config.fuzzy,
             medcat=config.medcat,
             trust_pack=config.trust_pack,
-            tables_directory=config.tables,
+            mappings=mappings,
         )
-        self._normalizer = Normalizer(config.tables, linker)
+        self._normalizer = Normalizer(mappings, linker)
         recorded = config.recorded or released
         if recorded is None:
             raise UsageError(f"The model '{name}' states no release: name the instant of Provenances with --recorded.")
         engine = "OpenVINO int8" if config.device == "openvino" and not choice.is_server else None
         model = ModelInfo(name, f"{version}-{digest}", __version__, engine=engine)
-        self._writer = BundleWriter(model, recorded=recorded, tables_directory=config.tables)
+        self._writer = BundleWriter(model, recorded=recorded, mappings=mappings)
         self._rows = None
         self.ids: str | None = None
         if any(sink.startswith("omop=") for sink in config.sinks):

@@ -11,7 +11,7 @@ from kiwi_fhir.errors import UsageError
 from kiwi_fhir.notes import Files, Holding, Source, factory_for, server_source
 from kiwi_fhir.run.mapper import DocumentMapper
 from kiwi_fhir.run.shards import Input, plan_inputs
-from kiwi_fhir.tables import fingerprint as tables_fingerprint
+from kiwi_fhir.tables import Mappings
 from kiwi_fhir.write.shards import MANIFEST, entries, remove_entry, remove_leftovers
 from kiwi_fhir.write.sinks import remote_sinks
 from kiwi_fhir.write.store import Store
@@ -28,6 +28,7 @@ class Run:
     inputs: tuple[Input, ...]
     store: Store
     config: Config
+    mappings: Mappings
     versions: dict[str, str]
 
     @property
@@ -56,10 +57,11 @@ def prepare(
     done = list(entries(store))
     if done and not (resume or replace):
         raise UsageError(f"{store.root} holds a run already: add --resume to go on with it, or name another folder.")
+    mappings = Mappings.read(config.mappings)
     held = (store.read(HELD) or b"").decode() if resume else ""
-    source, paths = open_source(kind, inputs, config, files, held or None)
+    source, paths = open_source(kind, inputs, config, mappings, files, held or None)
     try:
-        versions = _versions(kind, config)
+        versions = _versions(kind, config, mappings)
         for sink in remote:
             sink.check()
             sink.close()
@@ -73,15 +75,15 @@ def prepare(
             remove_entry(store, entry)
     remove_leftovers(store)
     planned = plan_inputs(paths, one_note_each=kind == "text", shard_notes=config.shard_notes)
-    return Run(source, tuple(planned), store, config, versions)
+    return Run(source, tuple(planned), store, config, mappings, versions)
 
 
-def _versions(kind: str, config: Config) -> dict[str, str]:
-    mapper = DocumentMapper(config)
+def _versions(kind: str, config: Config, mappings: Mappings) -> dict[str, str]:
+    mapper = DocumentMapper(config, mappings)
     return {
         "program": __version__,
         "model": mapper.model,
-        "mappings": tables_fingerprint(config.tables),
+        "mappings": mappings.fingerprint,
         "terminology": mapper.terminology,
         "source": kind,
         **({"ids": mapper.ids} if mapper.ids else {}),
@@ -89,13 +91,13 @@ def _versions(kind: str, config: Config) -> dict[str, str]:
 
 
 def open_source(
-    kind: str, inputs: Sequence[str], config: Config, files: Files, held: str | None = None
+    kind: str, inputs: Sequence[str], config: Config, mappings: Mappings, files: Files, held: str | None = None
 ) -> tuple[Source, list[str]]:
     """The source of this kind and its files, looked at. Raises UsageError for what is not there or not of the kind.
 
     `held` is what a server still holds for an earlier run; who is done with the source calls `release`.
     """
-    source = server_source(kind, config) or factory_for(kind, inputs)(files, config.tables)
+    source = server_source(kind, config) or factory_for(kind, inputs)(files, mappings)
     if isinstance(source, Holding):
         source.held = held
     try:

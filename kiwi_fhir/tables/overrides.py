@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NoReturn, TypeAlias
@@ -136,46 +136,34 @@ class Merged:
             del self.places[other]
 
 
-def merged(name: str, directory: Path | None = None) -> Merged:
-    """The table `name` with everything that overrides it. Raises MappingError, see load_table."""
-    base = read_toml(table_path(name, directory))
+def merged(name: str, base: TomlFile, overrides: Iterable[TomlFile]) -> Merged:
+    """The table `name` with everything that overrides it. Raises MappingError."""
     found = Merged(base.table, {(): Place(base, ())})
-    for file in override_files(directory):
+    for file in overrides:
         if name in file.table:
             found.merge(file.table[name], Place(file, (name,)))
     return found
 
 
-def table_path(name: str, directory: Path | None = None) -> Path:
-    """The file that `name` begins with, before overrides: the folder's, else the packaged one; it need not exist."""
-    own = directory / f"{name}.toml" if directory is not None and not is_profile(directory) else None
-    return own if own is not None and own.is_file() else packaged() / f"{name}.toml"
+def override_files(choice: Path | None) -> list[TomlFile]:
+    """The overrides that `--mappings` names, in the order in which they count: the profile's, then the site's own.
 
-
-def override_files(directory: Path | None = None) -> list[TomlFile]:
-    """The overrides in the order in which they count: the profile's, then the site's own.
-
-    Raises MappingError for a `directory` that is no profile, file or folder, and for a table that no mapping file has.
+    Raises MappingError for a choice that is no profile, file or folder, and for a table that no mapping file has.
     """
-    if directory is None:
+    if choice is None:
         return []
-    if is_profile(directory):
-        return [_read_overrides(_profile_path(directory.name))]
-    path = directory / f"{OVERRIDES}.toml" if directory.is_dir() else directory
+    if is_profile(choice):
+        return [_read_overrides(_profile_path(choice.name))]
+    path = choice / f"{OVERRIDES}.toml" if choice.is_dir() else choice
     if not path.is_file():
-        if directory.is_dir():
+        if choice.is_dir():
             return []
         raise MappingError(
-            f"'{directory}' is no profile ({', '.join(profiles())}), no file and no folder of mapping files."
+            f"'{choice}' is no profile ({', '.join(profiles())}), no file and no folder of mapping files."
         )
     own = _read_overrides(path, profile=True)
     profile = own.table.get(_PROFILE)
     return [own] if profile is None else [_read_overrides(_profile_path(profile)), own]
-
-
-def table_names() -> list[str]:
-    """The names of the mapping files, sorted."""
-    return sorted(path.stem for path in packaged().glob("*.toml"))
 
 
 def profiles() -> list[str]:
@@ -183,9 +171,9 @@ def profiles() -> list[str]:
     return sorted(path.stem for path in (packaged() / "profiles").glob("*.toml"))
 
 
-def is_profile(directory: Path) -> bool:
+def is_profile(choice: Path) -> bool:
     """Whether `--mappings` names a packaged profile; of a folder of that name, write the full path."""
-    return len(directory.parts) == 1 and directory.name in profiles()
+    return len(choice.parts) == 1 and choice.name in profiles()
 
 
 def packaged() -> Path:
@@ -194,14 +182,18 @@ def packaged() -> Path:
     return installed if installed.is_dir() else _HERE.parent / "mappings"
 
 
-def read_toml(path: Path) -> TomlFile:
-    """A TOML file. Raises MappingError naming file and line when it is missing, is not UTF-8 or is no TOML."""
+def read_text(path: Path) -> str:
+    """The text of a mapping file. Raises MappingError when it is missing or is not UTF-8."""
     try:
-        text = path.read_text(encoding="utf-8-sig")
+        return path.read_text(encoding="utf-8-sig")
     except FileNotFoundError as error:
         raise MappingError(f"The mapping file '{path}' does not exist.") from error
     except UnicodeDecodeError as error:
         raise MappingError(f"The mapping file '{path}' is not UTF-8: save it as UTF-8.") from error
+
+
+def parse(path: Path, text: str) -> TomlFile:
+    """The TOML file at `path` that holds `text`. Raises MappingError naming file and line when it is no TOML."""
     try:
         return TomlFile(path, text, tomllib.loads(text))
     except tomllib.TOMLDecodeError as error:
@@ -250,8 +242,8 @@ def _profile_path(name: str) -> Path:
 
 def _read_overrides(path: Path, *, profile: bool = False) -> TomlFile:
     """An overrides file whose top-level keys are names of mapping files (and `profile`, where it may have one)."""
-    file = read_toml(path)
-    names = table_names()
+    file = parse(path, read_text(path))
+    names = sorted(table.stem for table in packaged().glob("*.toml"))
     for key, value in file.table.items():
         place = Place(file, (key,))
         if key == _PROFILE and profile:

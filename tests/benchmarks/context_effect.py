@@ -29,10 +29,11 @@ from kiwi_fhir.extract.segment import segment
 from kiwi_fhir.normalize import Normalizer
 from kiwi_fhir.normalize.context.arbiter import Arbiter, load_arbiter
 from kiwi_fhir.normalize.text.sentences import lower
+from kiwi_fhir.tables import Mappings
 from kiwi_fhir.types import Document, Mention, Modifier
 
 KINDS = ("negation", "uncertain", "condition", "subject", "temporal")
-HEADINGS = load_headings(None)
+HEADINGS = load_headings(Mappings.read())
 ASSERTIONS = ("present", "absent", "possible", "conditional", "hypothetical", "associated_with_someone_else")
 
 
@@ -110,7 +111,7 @@ PLAIN = without_rules(Normalizer())
 
 def show(mappings: Path | None, found: Sequence[Document]) -> None:
     """Each mention whose assertion the rules changed, with the words around it."""
-    before, after = without_rules(Normalizer(mappings)), Normalizer(mappings)
+    before, after = without_rules(Normalizer(Mappings.read(mappings))), Normalizer(Mappings.read(mappings))
     for document in found:
         text = document.note.text
         old = {fact.mention.span: fact.assertion for fact in before.facts(document)}
@@ -143,7 +144,7 @@ def main() -> None:
     gold = [with_sections(document) for document in read_folder(arguments.gold, only=frozenset(names))]
     print(f"{len(gold)} notes, {sum(len(document.mentions) for document in gold)} gold mentions")
 
-    arbiter = load_arbiter(arguments.mappings)
+    arbiter = load_arbiter(Mappings.read(arguments.mappings))
     started = time.process_time()
     for document in gold:
         completed(arbiter, document)
@@ -159,8 +160,8 @@ def main() -> None:
     if arguments.model == "none":
         return
     found = load(arguments.model).predict([document.note for document in gold])
-    tables = [assertions(without_rules(Normalizer(arguments.mappings)), gold, found)]
-    tables.append(assertions(Normalizer(arguments.mappings), gold, found))
+    tables = [assertions(without_rules(Normalizer(Mappings.read(arguments.mappings))), gold, found)]
+    tables.append(assertions(Normalizer(Mappings.read(arguments.mappings)), gold, found))
     print("\nAssertions of found problems (precision, recall, F1), without -> with rules:")
     for value in ASSERTIONS:
         parts = []

@@ -26,6 +26,7 @@ from kiwi_fhir.normalize.terminology import load_linker
 from kiwi_fhir.normalize.terminology.names import key
 from kiwi_fhir.normalize.terminology.rules import load_rules
 from kiwi_fhir.normalize.terminology.sources import NAMES, open_index
+from kiwi_fhir.tables import Mappings
 from kiwi_fhir.types import Document, Mention, Note, Span
 
 DOMAINS = (
@@ -110,7 +111,7 @@ def build(terminology: str) -> None:
     """Build the index in this process and tell its time and peak memory."""
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     started = time.perf_counter()
-    index, _ = open_index(terminology, load_rules(None))
+    index, _ = open_index(terminology, load_rules(Mappings.read()))
     seconds = time.perf_counter() - started
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     size = index.path.stat().st_size
@@ -146,7 +147,7 @@ def main() -> None:
         asked = [rng.choice(known) for _ in range(arguments.lookups // 2)]
         asked += [(f"{said[: len(said) // 2]}q{n}", label) for n, (said, label) in enumerate(asked)]
         rng.shuffle(asked)
-        index, _ = open_index(terminology, load_rules(None))
+        index, _ = open_index(terminology, load_rules(Mappings.read()))
         started = time.process_time()
         found = sum(bool(index.find(key(said), label)) for said, label in asked)
         seconds = time.process_time() - started

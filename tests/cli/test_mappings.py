@@ -5,7 +5,7 @@ import sys
 import pytest
 
 from kiwi_fhir.cli import main
-from kiwi_fhir.tables.overrides import table_names
+from kiwi_fhir.tables import Mappings
 
 
 @pytest.fixture
@@ -36,7 +36,7 @@ def clinic(tmp_path):
 def test_what_is_packaged_is_right(call):
     code, _, said = call("check")
     assert code == 0
-    assert said == f"kiwi-fhir: {len(table_names())} tables right.\n"
+    assert said == f"kiwi-fhir: {len(Mappings.read().names)} tables right.\n"
 
 
 def test_a_file_a_folder_and_a_profile_are_checked(call, clinic):
@@ -49,7 +49,7 @@ def test_a_file_a_folder_and_a_profile_are_checked(call, clinic):
     assert "no profile (us-core" in said
 
 
-@pytest.mark.parametrize("name", table_names())
+@pytest.mark.parametrize("name", Mappings.read().names)
 def test_a_fault_in_any_table_is_found(call, tmp_path, name):
     path = tmp_path / "faulty.toml"
     path.write_text(f'\n[{name}]\n"no such key" = 1\n')

@@ -18,9 +18,10 @@ from kiwi_fhir.fhir.elements import sheet_of
 from kiwi_fhir.fhir.r4.validate import check_resource
 from kiwi_fhir.fhir.rules import load_rules
 from kiwi_fhir.notes import LOCAL, SOURCES
+from kiwi_fhir.tables import Mappings
 from kiwi_fhir.types import Coding, Note
 
-RULES = load_rules(None)
+RULES = load_rules(Mappings.read())
 
 
 def export(kind, path, output, **how):

@@ -6,7 +6,9 @@ import ipaddress
 import json
 import ssl
 import threading
+import urllib.parse
 
+import httpx2
 import jwt
 import pytest
 from cryptography import x509
@@ -17,7 +19,7 @@ from fhir_servers import Fault, Proxy, running_server
 
 from kiwi_fhir.clients.backoff import Backoff, retry_after
 from kiwi_fhir.clients.fhir import READ_SCOPE, FhirClient, issues_of
-from kiwi_fhir.clients.fhir_auth import Access, access_from
+from kiwi_fhir.clients.fhir_auth import Access, FhirAuth, access_from
 from kiwi_fhir.errors import KiwiError, Unavailable, UsageError
 
 SECRET = "s3cr3t-Zebediah"
@@ -109,17 +111,21 @@ def test_wrong_credentials(guarded, settings, words):
 
 def test_what_is_signed(guarded, tmp_path):
     """Header and claims as the specification wants them."""
-    from kiwi_fhir.clients.fhir_auth import Authorization
-
     said = {}
 
-    def post(url, form, headers):
-        said.update(form)
-        return {"access_token": "t", "expires_in": 100}
+    def answer(request):
+        said.update(urllib.parse.parse_qsl(request.content.decode()) if request.method == "POST" else ())
+        said["header"] = request.headers.get("Authorization")
+        return httpx2.Response(200, json={"access_token": "t", "expires_in": 100})
 
     for name, algorithm in (("rsa", "RS384"), ("ec", "ES384")):
-        access = Access(client_id="me", key_file=str(guarded[1] / f"{name}.pem"), key_id="k7")
-        assert Authorization(access, lambda: "https://a/token", post, scope="system/*.read").header() == "Bearer t"
+        access = Access(
+            client_id="me", key_file=str(guarded[1] / f"{name}.pem"), key_id="k7", token_url="https://a/token"
+        )
+        auth = FhirAuth(access, "https://a/fhir", scope="system/*.read")
+        with httpx2.Client(auth=auth, transport=httpx2.MockTransport(answer)) as client:
+            client.get("https://a/fhir/Patient")
+        assert said["header"] == "Bearer t"
         token = said["client_assertion"]
         assert jwt.get_unverified_header(token) == {"alg": algorithm, "kid": "k7", "typ": "JWT"}
         claims = jwt.decode(token, public(KEYS[name]), algorithms=[algorithm], audience="https://a/token")

@@ -10,10 +10,11 @@ from hypothesis import strategies as st
 from kiwi_fhir.documents.headings import load_headings
 from kiwi_fhir.documents.structure import read_structure
 from kiwi_fhir.errors import MappingError
+from kiwi_fhir.tables import Mappings
 
 
 def read(text):
-    return read_structure(text, load_headings())
+    return read_structure(text, load_headings(Mappings.read()))
 
 
 def sections(text):
@@ -211,4 +212,4 @@ def test_nothing_is_quadratic(piece):
 def test_a_wrong_table_is_named(tmp_path):
     (tmp_path / "sections.toml").write_text("[plan]\nheaders = ['plan']\npart_of = ['nothing']\n")
     with pytest.raises(MappingError, match=r"sections\.toml.*nothing"):
-        load_headings(tmp_path)
+        load_headings(Mappings.read(tmp_path))

@@ -379,8 +379,8 @@ def test_nothing_leaks(caplog, capfd):
         assert server.mark(TASKS[:4]) == [RIGHT] * 4
         again = pickle.loads(pickle.dumps(server))
         assert SECRET.encode() not in pickle.dumps(server)
-        server._client._not_before = time.monotonic() + 1000
-        assert pickle.loads(pickle.dumps(server))._client._not_before == 0.0
+        server._client._server._not_before = time.monotonic() + 1000
+        assert pickle.loads(pickle.dumps(server))._client._server.pause() == 0.0
         assert again.mark(TASKS[4:6]) == [RIGHT] * 2
     said = caplog.text + "".join(capfd.readouterr())
     assert SECRET not in said

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from kiwi_fhir.errors import MappingError
 from kiwi_fhir.extract.segment import section_headers, segment
+from kiwi_fhir.tables import Mappings
 
 NOTE = (
     "CHIEF COMPLAINT: Shortness of breath.\r\n"
@@ -122,9 +123,9 @@ def test_empty_note():
 def test_a_wrong_section_table_is_named(tmp_path):
     (tmp_path / "sections.toml").write_text("[plan]\nheaders = ['plan']\ncolour = 1\n")
     with pytest.raises(MappingError, match=r"sections\.toml.*plan"):
-        section_headers(tmp_path)
+        section_headers(Mappings.read(tmp_path))
 
 
 def test_a_site_can_replace_the_section_table(tmp_path):
     (tmp_path / "sections.toml").write_text("[labs]\nheaders = ['laborwerte']\n")
-    assert segment("Laborwerte: K 4.0", tmp_path).section_at(14) == "labs"
+    assert segment("Laborwerte: K 4.0", Mappings.read(tmp_path)).section_at(14) == "labs"

@@ -53,12 +53,12 @@ def resources_of(bundle_of):
 @pytest.fixture
 def writer_with(tmp_path):
     """`writer_with(old, new)` is a writer with that change of fhir.toml."""
-    from kiwi_fhir.tables import table_path
+    from kiwi_fhir.tables import Mappings
 
     def make(old, new):
-        table = table_path("fhir").read_text(encoding="utf-8")
+        table = Mappings.read().path("fhir").read_text(encoding="utf-8")
         assert old in table
         (tmp_path / "fhir.toml").write_text(table.replace(old, new), encoding="utf-8")
-        return BundleWriter(MODEL, recorded=RECORDED, tables_directory=tmp_path)
+        return BundleWriter(MODEL, recorded=RECORDED, mappings=Mappings.read(tmp_path))
 
     return make

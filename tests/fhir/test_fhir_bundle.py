@@ -16,6 +16,7 @@ from kiwi_fhir.errors import MappingError, UsageError
 from kiwi_fhir.fhir import BundleWriter, ModelInfo, check_resource, to_json
 from kiwi_fhir.fhir.ids import uuid_of
 from kiwi_fhir.normalize import Normalizer
+from kiwi_fhir.tables import Mappings
 from kiwi_fhir.types import Document, Fact, Note
 
 GOLDEN = Path(__file__).parents[1] / "golden"
@@ -259,7 +260,7 @@ def test_wrong_arguments_are_refused_at_once(tmp_path):
             BundleWriter(MODEL, recorded=recorded)
     (tmp_path / "fhir.toml").write_text('extensions = "x"\n')
     with pytest.raises(MappingError, match=r"fhir\.toml, line 1: key 'identifiers': is missing"):
-        BundleWriter(MODEL, recorded=RECORDED, tables_directory=tmp_path)
+        BundleWriter(MODEL, recorded=RECORDED, mappings=Mappings.read(tmp_path))
 
 
 def test_what_we_do_not_write_is_refused_with_what_is_allowed(writer_with):

@@ -5,9 +5,10 @@ from written_documents import write
 from kiwi_fhir.fhir import check_resource
 from kiwi_fhir.fhir.rules import load_rules
 from kiwi_fhir.normalize import Normalizer, load_linker
+from kiwi_fhir.tables import Mappings
 from kiwi_fhir.types import Coding
 
-LINK = f"{load_rules(None).extensions}link"
+LINK = f"{load_rules(Mappings.read()).extensions}link"
 
 
 class Fixed:

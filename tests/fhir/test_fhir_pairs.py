@@ -7,7 +7,7 @@ from written_documents import write
 
 from kiwi_fhir.errors import MappingError
 from kiwi_fhir.fhir.rules import ELEMENTS
-from kiwi_fhir.tables import table_path
+from kiwi_fhir.tables import Mappings
 from kiwi_fhir.types import ALLOWED_PAIRS
 
 
@@ -213,7 +213,7 @@ def test_each_modifiers_words_and_place_are_kept(pair, resources_of):
 def test_a_pair_may_be_left_out_unless_truth_hangs_on_it(pair, resources_of, writer_with):
     (mention, modifier), (text, words, said, _, read, expected) = pair, PAIRS[pair]
     section = f"[elements.{mention}]"
-    _, _, tail = table_path("fhir").read_text(encoding="utf-8").partition(section)
+    _, _, tail = Mappings.read().path("fhir").read_text(encoding="utf-8").partition(section)
     changed = tail.replace(f'{modifier} = "{ELEMENTS[mention][modifier]}"', f'{modifier} = "none"', 1)
     if modifier in ("negation", "uncertain", "condition", "subject"):
         where = rf"fhir\.toml, line \d+: key 'elements\.{mention}\.{modifier}': 'none' is not allowed"

@@ -1,13 +1,12 @@
 """The us-core profile: what it changes in the mapping, and that a resource claims only a profile that it meets."""
 
-from pathlib import Path
-
 import pytest
 from conftest import MODEL, RECORDED
 from written_documents import write
 
 from kiwi_fhir.fhir import BundleWriter, check_resource
 from kiwi_fhir.fhir.profiles import claim, us_core
+from kiwi_fhir.tables import Mappings
 
 LOINC, UCUM = "http://loinc.org", "http://unitsofmeasure.org"
 CATEGORY = "http://terminology.hl7.org/CodeSystem/observation-category"
@@ -15,7 +14,7 @@ CATEGORY = "http://terminology.hl7.org/CodeSystem/observation-category"
 
 @pytest.fixture(scope="module")
 def one():
-    writer = BundleWriter(MODEL, recorded=RECORDED, tables_directory=Path("us-core"))
+    writer = BundleWriter(MODEL, recorded=RECORDED, mappings=Mappings.read("us-core"))
 
     def build(resources_of, *args, **how):
         (resource,) = resources_of(write(*args, **how), writer=writer)

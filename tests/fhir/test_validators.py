@@ -21,6 +21,7 @@ from kiwi_fhir.fhir.r4.walk import _lines
 from kiwi_fhir.normalize import Normalizer
 from kiwi_fhir.normalize.terminology import load_linker
 from kiwi_fhir.notes import LOCAL, SOURCES
+from kiwi_fhir.tables import Mappings
 from kiwi_fhir.types import Note
 
 GOLDEN = Path(__file__).parents[1] / "golden"
@@ -72,9 +73,9 @@ def documents(synthetic_note):
 
 def resources_of(documents, mappings=None):
     """All resources that are written, each bundle having passed our own check."""
-    linker, _ = load_linker(tables_directory=mappings)
-    normalizer = Normalizer(mappings, linker)
-    writer = BundleWriter(MODEL, recorded=RECORDED, tables_directory=mappings)
+    linker, _ = load_linker(mappings=Mappings.read(mappings))
+    normalizer = Normalizer(Mappings.read(mappings), linker)
+    writer = BundleWriter(MODEL, recorded=RECORDED, mappings=Mappings.read(mappings))
     found = []
     for document in documents:
         bundle, failures = writer.bundle(document, normalizer.facts(document))

@@ -12,7 +12,7 @@ import pytest
 
 from kiwi_fhir.fhir import BundleWriter, ModelInfo, check_bundle, to_json
 from kiwi_fhir.normalize import Normalizer
-from kiwi_fhir.tables import table_path
+from kiwi_fhir.tables import Mappings
 from kiwi_fhir.types import MENTION_LABELS, Document, Interval, Mention, Modifier, Note, Ratio, Span
 
 HERE = Path(__file__).parent / "cases"
@@ -135,7 +135,8 @@ def when(moment) -> str:
         return amount(moment.age).split(" ")[0] + f" {getattr(moment.age, 'high', moment.age).code}"
     if moment.kind in ("past", "present"):
         return moment.kind
-    parts = [moment.date, f"({moment.resolved})" if moment.resolved else None, "later" if moment.future else None]
+    date = moment.date if moment.until is None else f"{moment.date}..{moment.until}"
+    parts = [date, f"({moment.resolved})" if moment.resolved else None, "later" if moment.future else None]
     return " ".join(part for part in parts if part)
 
 
@@ -147,9 +148,9 @@ def read_time(words, *, label="problem", normalizer=NORMALIZER, time=DAY, before
 @pytest.fixture(scope="module")
 def day_first(tmp_path_factory):
     folder = tmp_path_factory.mktemp("tables")
-    table = table_path("temporal").read_text(encoding="utf-8")
+    table = Mappings.read().path("temporal").read_text(encoding="utf-8")
     (folder / "temporal.toml").write_text(table.replace("day_first = false", "day_first = true"), encoding="utf-8")
-    return Normalizer(folder)
+    return Normalizer(Mappings.read(folder))
 
 
 READERS = {
@@ -220,10 +221,10 @@ def check(expected, found, path):
 @pytest.fixture(scope="module")
 def resolving(tmp_path_factory):
     folder = tmp_path_factory.mktemp("rules")
-    table = table_path("fhir").read_text(encoding="utf-8")
+    table = Mappings.read().path("fhir").read_text(encoding="utf-8")
     assert 'relative = "text"' in table
     (folder / "fhir.toml").write_text(table.replace('relative = "text"', 'relative = "resolve"'), encoding="utf-8")
-    return BundleWriter(MODEL, recorded=RECORDED, tables_directory=folder)
+    return BundleWriter(MODEL, recorded=RECORDED, mappings=Mappings.read(folder))
 
 
 @pytest.mark.parametrize("case", [*DOSING["fhir"], *DATES["fhir"]], ids=lambda case: case["line"])

@@ -9,7 +9,7 @@ from kiwi_fhir.normalize import load_linker
 from kiwi_fhir.normalize.terminology.codes import load_codes
 from kiwi_fhir.normalize.terminology.names import key
 from kiwi_fhir.normalize.terminology.rules import load_rules
-from kiwi_fhir.tables import load_table
+from kiwi_fhir.tables import Mappings
 
 RXNORM = "http://www.nlm.nih.gov/research/umls/rxnorm"
 LOINC = "http://loinc.org"
@@ -127,7 +127,7 @@ def linker():
 
 @pytest.fixture(scope="module")
 def tables():
-    return load_codes(None, load_rules(None).sides)
+    return load_codes(Mappings.read(), load_rules(Mappings.read()).sides)
 
 
 def first(linker, label, words, section=None, text=None):
@@ -224,7 +224,7 @@ def test_a_plural_of_a_sugar_is_the_sugar(linker):
 
 @pytest.mark.parametrize(("name", "system"), [("codes_drug", RXNORM), ("codes_test", LOINC)])
 def test_each_table_names_its_system_and_licence(name, system):
-    table = load_table(name)
+    table = Mappings.read().table(name)
     assert table["system"] == system
     assert ("Regenstrief" if system == LOINC else "National Library of Medicine") in table["notice"]
     assert "\n" not in table["notice"]
@@ -232,7 +232,7 @@ def test_each_table_names_its_system_and_licence(name, system):
 
 @pytest.mark.parametrize(("name", "least"), [("codes_drug", 1000), ("codes_test", 300)])
 def test_a_phrase_stands_once(name, least):
-    table = load_table(name)
+    table = Mappings.read().table(name)
     assert len(table["codes"]) >= least
     places = [(key(words), "uncoded") for words in table["uncoded"]]
     places += [(key(words), "ambiguous") for words in table["ambiguous"]]
@@ -271,7 +271,7 @@ def test_codes_of_loinc_have_their_check_digit(tables):
 
 def test_the_lists_of_laboratory_tests_and_vital_signs_agree_with_the_codes(linker):
     """A word of tests.toml is never coded as the other kind."""
-    kinds = load_table("tests")
+    kinds = Mappings.read().table("tests")
     vital = {"85354-9", "8480-6", "8462-4", "8867-4", "9279-1", "8310-5", "2708-6", "59408-5", "29463-7", "8302-2"}
     vital |= {"39156-5", "9843-4", "8287-5"}
     for words in kinds["vital-signs"]:

@@ -11,7 +11,7 @@ from written_documents import write
 from kiwi_fhir.errors import MappingError
 from kiwi_fhir.normalize import Normalizer, load_linker
 from kiwi_fhir.normalize.terminology.properties import load_properties
-from kiwi_fhir.tables import load_table
+from kiwi_fhir.tables import Mappings
 
 RESULTS = """
 creatinine       | 1.1 mg/dL       | 2160-0
@@ -158,8 +158,8 @@ def test_a_vocabulary_of_the_users_is_held_to_its_names_too(tmp_path):
         (3016723, "Creatinine [Mass/volume] in Serum or Plasma", "Measurement", "LOINC", "S", "2160-0", ""),
         (3024561, "Albumin [Mass/volume] in Serum or Plasma", "Measurement", "LOINC", "S", "1751-7", ""),
     ]
-    linker, _ = load_linker(str(write_athena(tmp_path / "athena", (*CONCEPTS, *tests))), tables_directory=tables)
-    normalizer = Normalizer(tables, linker)
+    linker, _ = load_linker(str(write_athena(tmp_path / "athena", (*CONCEPTS, *tests))), mappings=Mappings.read(tables))
+    normalizer = Normalizer(Mappings.read(tables), linker)
     (fact,) = normalizer.facts(write("Creatinine 88 umol/L", ("test", "Creatinine", {"labvalue": "88 umol/L"})))
     assert [(coding.code, coding.concept_id) for coding in fact.codings] == [("14682-9", 3020564)]
     name = "Albumin [Mass/volume] in Serum or Plasma"
@@ -177,24 +177,24 @@ def test_a_vocabulary_of_the_users_is_held_to_its_names_too(tmp_path):
 )
 def test_faults_of_the_table_are_named(tmp_path, change, message):
     with pytest.raises(MappingError, match=message):
-        load_properties(write_tables(tmp_path / "tables", codes_test=TABLE + change))
+        load_properties(Mappings.read(write_tables(tmp_path / "tables", codes_test=TABLE + change)))
 
 
 def test_a_table_without_properties_refuses_no_result(tmp_path):
     tables = write_tables(tmp_path / "tables", **TABLES)
-    assert load_properties(tables).units == {}
+    assert load_properties(Mappings.read(tables)).units == {}
 
 
 def test_the_units_are_those_of_the_table_of_units():
-    measures = load_table("units")["measures"].keys() | load_table("units")["times"].keys()
-    for name, units in load_table("codes_test")["properties"].items():
+    measures = Mappings.read().table("units")["measures"].keys() | Mappings.read().table("units")["times"].keys()
+    for name, units in Mappings.read().table("codes_test")["properties"].items():
         assert set(units) - measures <= {"1", "{titer}"}, name
         assert len(set(units)) == len(units), name
 
 
 def test_what_has_no_property_is_no_single_quantity():
     """Panels, studies, images and cultures take any result; all else says what it is."""
-    table = load_table("codes_test")
+    table = Mappings.read().table("codes_test")
     many = r"panel|stud(?:y|ies)\b|Study report|report$|identified in|Views|^(?:CT|MRA?|XR|US|US\.doppler|MG|NM|RF) "
     for code, entry in table["codes"].items():
         brackets = re.search(r"\[([^\]]+)\]", entry["display"])
@@ -203,7 +203,7 @@ def test_what_has_no_property_is_no_single_quantity():
 
 
 def test_other_codes_are_codes_of_loinc_with_one_name_each():
-    table = load_table("codes_test")
+    table = Mappings.read().table("codes_test")
     names = [(code, entry["display"]) for code, entry in table["codes"].items()]
     others = [pair for entry in table["codes"].values() for pair in entry.get("instead", {}).items()]
     assert len(others) >= 50
@@ -230,7 +230,7 @@ def test_the_category_follows_the_code(normalizer, test, result, section, catego
 
 
 def test_a_study_is_no_laboratory_test():
-    entries = load_table("codes_test")["codes"].values()
+    entries = Mappings.read().table("codes_test")["codes"].values()
     studies = re.compile(r"\bstudy\b|^(?:XR|CT|MR|MRA|US|US\.doppler|NM|MG|RF|DXA) ")
     assert {entry.get("category") for entry in entries if studies.search(entry["display"])} == {None}
     brackets = [entry for entry in entries if re.search(r"in (?:Serum|Blood|Urine|Plasma)", entry["display"])]

@@ -6,7 +6,7 @@ from written_documents import write
 from kiwi_fhir.normalize import load_linker
 from kiwi_fhir.normalize.terminology.codes import load_codes
 from kiwi_fhir.normalize.terminology.names import key
-from kiwi_fhir.tables import load_table
+from kiwi_fhir.tables import Mappings
 
 ICD = "http://hl7.org/fhir/sid/icd-10-cm"
 
@@ -170,7 +170,7 @@ def test_what_needs_the_rest_of_the_note_stays_text(linker, words):
 
 
 def test_every_code_is_billable_and_has_its_official_name(official):
-    entries = load_table("codes_problem")["codes"]
+    entries = Mappings.read().table("codes_problem")["codes"]
     wrong = {
         code: entry["display"]
         for code, entry in entries.items()
@@ -184,7 +184,7 @@ def test_every_code_is_billable_and_has_its_official_name(official):
 
 @pytest.mark.parametrize("name", ["codes_problem", "codes_treatment"])
 def test_a_phrase_stands_in_one_place_and_once(name):
-    table = load_table(name)
+    table = Mappings.read().table(name)
     places = {}
     for place, phrases in [
         ("uncoded", table.get("uncoded", [])),
@@ -198,13 +198,13 @@ def test_a_phrase_stands_in_one_place_and_once(name):
 
 
 def test_no_filler_is_a_word_that_changes_codes():
-    fillers = {key(word) for word in load_table("codes_problem")["fillers"]}
+    fillers = {key(word) for word in Mappings.read().table("codes_problem")["fillers"]}
     changing = "acute chronic recurrent persistent primary secondary congenital malignant benign old no not without"
     assert fillers.isdisjoint(changing.split())
 
 
 def test_the_package_reads_its_own_tables():
-    tables = load_codes(None)
+    tables = load_codes(Mappings.read())
     assert tables["problem"].uncoded
     assert tables["treatment"].codings
 
@@ -242,6 +242,6 @@ def test_a_treatment_has_a_code_only_when_every_axis_is_said(linker, words, want
 
 
 def test_treatment_codes_are_well_formed():
-    entries = load_table("codes_treatment")["codes"]
+    entries = Mappings.read().table("codes_treatment")["codes"]
     alphabet = set("0123456789ABCDEFGHJKLMNPQRSTUVWXYZ")  # no I and no O
     assert all(len(code) == 7 and set(code) <= alphabet for code in entries)

@@ -14,10 +14,10 @@ from kiwi_fhir.normalize import Normalizer
 from kiwi_fhir.normalize.context.context import load_context
 from kiwi_fhir.normalize.text.sentences import lower, sentences
 from kiwi_fhir.normalize.text.trie import any_of
-from kiwi_fhir.tables import table_path
+from kiwi_fhir.tables import Mappings
 from kiwi_fhir.types import Document, Mention, Modifier, Note, Span
 
-CONTEXT = load_context(None)
+CONTEXT = load_context(Mappings.read())
 
 
 def complete(document, context=CONTEXT):
@@ -32,7 +32,7 @@ def added(text, *mentions, section=None):
 
 
 def own(tmp_path, name, old, new):
-    table = table_path(name).read_text(encoding="utf-8")
+    table = Mappings.read().path(name).read_text(encoding="utf-8")
     assert old in table
     (tmp_path / f"{name}.toml").write_text(table.replace(old, new, 1), encoding="utf-8")
     return tmp_path
@@ -79,16 +79,16 @@ def test_a_document_without_cues_is_the_same_object():
 
 def test_the_rules_can_be_switched_off_and_are_checked(tmp_path):
     document = write("No fever. Mother has gout.", ("problem", "fever", {}), ("problem", "gout", {}))
-    off = Normalizer(own(tmp_path, "context", "enabled = true", "enabled = false"))
+    off = Normalizer(Mappings.read(own(tmp_path, "context", "enabled = true", "enabled = false")))
     assert [fact.assertion for fact in off.facts(document)] == ["present", "present"]
     assert [fact.assertion for fact in Normalizer().facts(document)] == ["absent", "associated_with_someone_else"]
     own(tmp_path, "context", "words = 3", "word = 3")
     with pytest.raises(MappingError, match=r"context\.toml, line \d+: key 'negation\.word': is unknown"):
-        Normalizer(tmp_path)
+        Normalizer(Mappings.read(tmp_path))
 
 
 def test_under_family_history_relatives_are_found_with_the_rules_off(tmp_path):
-    off = Normalizer(own(tmp_path, "context", "enabled = true", "enabled = false"))
+    off = Normalizer(Mappings.read(own(tmp_path, "context", "enabled = true", "enabled = false")))
     (fact,) = off.facts(write("Mother: gout", ("problem", "gout", {}), section="family_history"))
     assert [relative.coding.code for relative in fact.relatives] == ["MTH"]
     assert fact.mention.modifiers == (Modifier("subject", Span(0, 6), rule=True),)

@@ -6,9 +6,10 @@ from datetime import date
 import pytest
 
 from kiwi_fhir.normalize.dates import day_of, load_dates
+from kiwi_fhir.tables import Mappings
 from kiwi_fhir.types import Modifier, Span
 
-DATES = load_dates(None)
+DATES = load_dates(Mappings.read())
 MODIFIER = Modifier("temporal", Span(0, 1))
 NOTE_DAY = date(2011, 3, 5)
 
@@ -50,7 +51,7 @@ def test_absolute_dates(text, expected):
 
 @pytest.mark.parametrize(
     "text",
-    ["02/30/2006", "13/13/2006", "03/14", "1832", "the 80s", "about 2006", "before 2006", "06/11/04 until 07/13/04"],
+    ["02/30/2006", "13/13/2006", "03/14", "1832", "the 80s", "about 2006", "before 2006", "06/11/04 until 07/13"],
 )
 def test_what_is_no_date_for_certain(text):
     assert (read(text).kind, read(text).date) == ("relative", None)
@@ -59,7 +60,31 @@ def test_what_is_no_date_for_certain(text):
 def test_two_figures_of_a_year_need_the_notes_date():
     assert read("03/14/06", None).date is None
     assert read("03/14/12").date == "2012-03-14"
-    assert read("03/14/13").date == "1913-03-14"
+    assert read("03/14/13").date is None  # 1913, or to come
+
+
+@pytest.mark.parametrize(
+    ("text", "first", "last"),
+    [
+        ("between 1980 and 1995", "1980", "1995"),
+        ("from 2004 to 2006", "2004", "2006"),
+        ("2004-2006", "2004", "2006"),
+        ("06/11/04 until 07/13/04", "2004-06-11", "2004-07-13"),
+        ("from March 2004 through May 2004", "2004-03", "2004-05"),
+        ("[**2010-3-1**] - [**2010-3-9**]", "2010-03-01", "2010-03-09"),
+    ],
+)
+def test_periods(text, first, last):
+    found = read(text)
+    assert (found.kind, found.date, found.until, found.future) == ("date", first, last, False)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["2006 to 2004", "2004 to 06/2006", "2004 and 2006", "between 2004 to 2006", "1983/84", "2004-05", "2010 - 2012"],
+)
+def test_what_is_no_period_that_is_over_stays_words(text):
+    assert (read(text).kind, read(text).date) == ("relative", None)
 
 
 def test_a_date_after_the_note_is_marked():
@@ -104,11 +129,9 @@ def test_history_presence_and_denial():
 
 
 def test_day_first_is_a_choice(tmp_path):
-    from kiwi_fhir.tables import table_path
-
-    table = table_path("temporal").read_text()
+    table = Mappings.read().path("temporal").read_text(encoding="utf-8")
     (tmp_path / "temporal.toml").write_text(re.sub("day_first = false", "day_first = true", table))
-    assert load_dates(tmp_path).read(MODIFIER, "03/04/2006", NOTE_DAY).date == "2006-04-03"
+    assert load_dates(Mappings.read(tmp_path)).read(MODIFIER, "03/04/2006", NOTE_DAY).date == "2006-04-03"
     assert read("03/04/2006").date == "2006-03-04"
 
 

@@ -8,9 +8,10 @@ from kiwi_fhir.errors import MappingError
 from kiwi_fhir.normalize.result.quantity import load_units
 from kiwi_fhir.normalize.text.numbers import read_number
 from kiwi_fhir.normalize.text.words import load_vocabulary, plain
+from kiwi_fhir.tables import Mappings
 from kiwi_fhir.types import Interval, Quantity, Ratio
 
-UNITS = load_units(None)
+UNITS = load_units(Mappings.read())
 
 
 def quantity(value, unit=None, code=None, comparator=None):
@@ -178,10 +179,10 @@ def test_a_word_under_two_codes_is_refused(tmp_path):
         'system = "s"\n[codes.1]\ndisplay = "One"\nwords = ["mild"]\n[codes.2]\ndisplay = "Two"\nwords = ["Mild"]\n'
     )
     with pytest.raises(MappingError, match=r"line 5: key 'codes\.2': 'Mild' stands under '1' too"):
-        load_vocabulary("severity", tmp_path)
+        load_vocabulary("severity", Mappings.read(tmp_path))
 
 
 def test_a_time_unit_that_fhir_lacks_is_refused(tmp_path):
     (tmp_path / "units.toml").write_text('[measures]\n[doses]\n[comparators]\n[times]\nday = ["day"]\n')
     with pytest.raises(MappingError, match=r"line 5: key 'times\.day': is unknown; known are s, min, h, d, wk, mo, a"):
-        load_units(tmp_path)
+        load_units(Mappings.read(tmp_path))

@@ -7,9 +7,10 @@ import pytest
 from kiwi_fhir.errors import MappingError
 from kiwi_fhir.normalize.drug.timing import DAYS, EVENT_TIMINGS, UNITS_OF_TIME, load_frequencies
 from kiwi_fhir.normalize.result.quantity import load_units
+from kiwi_fhir.tables import Mappings
 from kiwi_fhir.types import Interval, Quantity, Timing
 
-FREQUENCIES = load_frequencies(None, load_units(None))
+FREQUENCIES = load_frequencies(Mappings.read(), load_units(Mappings.read()))
 
 
 def times(frequency, period, unit, **more):
@@ -149,4 +150,4 @@ def test_a_wrong_unit_or_event_is_refused(tmp_path):
     for wrong in ('unit = "day"', 'when = ["BEDTIME"]', "often = 2"):
         (tmp_path / "frequencies.toml").write_text(f"{head}[timings.a]\nwords = []\n{wrong}\n")
         with pytest.raises(MappingError, match=r"frequencies\.toml, line 14: key 'timings\.a\."):
-            load_frequencies(tmp_path, load_units(None))
+            load_frequencies(Mappings.read(tmp_path), load_units(Mappings.read()))

@@ -11,11 +11,11 @@ from kiwi_fhir.normalize.result.kinds import UNKNOWN, load_tests
 from kiwi_fhir.normalize.result.quantity import load_units
 from kiwi_fhir.normalize.result.ranges import judged, read_range
 from kiwi_fhir.normalize.result.values import load_values
-from kiwi_fhir.tables import load_table
+from kiwi_fhir.tables import Mappings
 from kiwi_fhir.types import BloodPressure, Interval, LabValue, Modifier, Quantity, Ratio, Span
 
-VALUES = load_values(None, load_units(None))
-TESTS = load_tests(None)
+VALUES = load_values(Mappings.read(), load_units(Mappings.read()))
+TESTS = load_tests(Mappings.read())
 MODIFIER = Modifier("labvalue", Span(0, 1))
 
 
@@ -125,22 +125,29 @@ def test_digits_survive():
 
 
 def test_every_code_of_the_unit_table_is_ucum():
-    table = load_table("units")
+    table = Mappings.read().table("units")
     codes = [*table["measures"], *table["times"]]
     assert [code for code in codes if not is_ucum(code)] == []
     assert len(codes) >= 120
 
 
+@pytest.mark.parametrize("code", [code for code in Mappings.read().table("units")["measures"] if len(code) > 1])
+def test_every_code_of_the_unit_table_is_read_as_it_stands(code):
+    found = read(f"12 {code}").value
+    assert isinstance(found, Quantity)
+    assert (found.value, found.unit, found.code) == (12, code, code)
+
+
 def test_a_unit_under_two_codes_is_refused(tmp_path):
     (tmp_path / "overrides.toml").write_text('[units.measures]\n"mg" = { add = ["gm"] }\n')
     with pytest.raises(MappingError, match=r"line 2: key 'units\.measures\.mg.*': 'gm' stands under '(g|mg)' too"):
-        load_units(tmp_path)
+        load_units(Mappings.read(tmp_path))
 
 
 @pytest.mark.parametrize("text", ["mM", "5 mm", "5 MM"])
 def test_the_case_of_a_unit_counts_only_where_the_table_writes_it(text):
     unit = text.removeprefix("5 ")
-    assert load_units(None).code(unit) == ("mmol/L" if unit == "mM" else "mm")
+    assert load_units(Mappings.read()).code(unit) == ("mmol/L" if unit == "mM" else "mm")
 
 
 def test_a_result_is_judged_as_if_it_were_any_number_it_can_be():
@@ -181,5 +188,5 @@ def test_words_and_pressures_are_not_judged():
 
 def test_a_site_may_take_words_from_the_lateralities(tmp_path):
     (tmp_path / "overrides.toml").write_text('[laterality.codes.419161000]\nwords = { remove = ["l"] }\n')
-    assert load_lateralities(tmp_path).find("L knee") is None
-    assert load_lateralities(tmp_path).find("left knee").display == "Unilateral left"
+    assert load_lateralities(Mappings.read(tmp_path)).find("L knee") is None
+    assert load_lateralities(Mappings.read(tmp_path)).find("left knee").display == "Unilateral left"

@@ -9,6 +9,7 @@ from written_documents import write
 
 from kiwi_fhir.errors import MappingError
 from kiwi_fhir.normalize import Normalizer, load_linker
+from kiwi_fhir.tables import Mappings
 
 ICD = "http://hl7.org/fhir/sid/icd-10-cm"
 RXNORM = "http://www.nlm.nih.gov/research/umls/rxnorm"
@@ -22,12 +23,12 @@ def tables(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def linker(tables):
-    return load_linker(tables_directory=tables)[0]
+    return load_linker(mappings=Mappings.read(tables))[0]
 
 
 @pytest.fixture(scope="module")
 def fuzzy(tables):
-    return load_linker(fuzzy=True, tables_directory=tables)[0]
+    return load_linker(fuzzy=True, mappings=Mappings.read(tables))[0]
 
 
 def codes(linker, text, *mentions, **note):
@@ -207,12 +208,12 @@ def test_what_fuzzy_must_not_guess(fuzzy, label, words):
 
 def test_facts_get_the_codings(tables, linker):
     document = write("HTN on ASA.", ("problem", "HTN", {}), ("drug", "ASA", {}))
-    plain = Normalizer(tables).facts(document)
-    linked = Normalizer(tables, linker).facts(document)
+    plain = Normalizer(Mappings.read(tables)).facts(document)
+    linked = Normalizer(Mappings.read(tables), linker).facts(document)
     assert [fact.codings for fact in plain] == [(), ()]
     assert [fact.codings[0].code for fact in linked] == ["I10", "1191"]
     assert [replace(fact, codings=()) for fact in linked] == plain
-    assert load_linker("none", tables_directory=tables) == (None, "none")
+    assert load_linker("none", mappings=Mappings.read(tables)) == (None, "none")
 
 
 def test_a_linker_travels_to_workers(linker):
@@ -242,11 +243,11 @@ def test_faults_of_a_code_table(tmp_path, change, message):
 
     folder = write_tables(tmp_path / "tables", codes_problem=TABLES["codes_problem"] + change)
     with pytest.raises(MappingError, match=message):
-        load_linker(tables_directory=folder)
+        load_linker(mappings=Mappings.read(folder))
 
 
 def test_athena_gives_codes_of_the_table_their_concepts(tmp_path, tables):
-    linker, _ = load_linker(str(write_athena(tmp_path / "athena")), tables_directory=tables)
+    linker, _ = load_linker(str(write_athena(tmp_path / "athena")), mappings=Mappings.read(tables))
     own, standard = one(linker, "problem", "HTN")
     assert (own.code, own.method, own.concept_id, own.domain) == ("I10", "abbreviation", 35207668, "Condition")
     assert (standard.system, standard.code, standard.concept_id) == ("http://snomed.info/sct", "59621000", 320128)

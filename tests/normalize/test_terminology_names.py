@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 
 from kiwi_fhir.normalize.terminology.names import key, phrases, stands_for, without
 from kiwi_fhir.normalize.terminology.rules import load_rules
+from kiwi_fhir.tables import Mappings
 
 
 @pytest.mark.parametrize(
@@ -81,7 +82,7 @@ def test_fillers_go_only_as_whole_words_and_never_all():
 
 
 def test_determiners_go_only_at_the_front():
-    rules = load_rules(None)
+    rules = load_rules(Mappings.read())
     assert rules.undetermined("the a fib") == "fib"
     assert rules.undetermined("vitamin a") == "vitamin a"
     assert rules.undetermined("a") == "a"

@@ -13,8 +13,9 @@ from kiwi_fhir.normalize.terminology import cache
 from kiwi_fhir.normalize.terminology.names import key
 from kiwi_fhir.normalize.terminology.rules import load_rules
 from kiwi_fhir.normalize.terminology.sources import open_index
+from kiwi_fhir.tables import Mappings
 
-RULES = load_rules(None)
+RULES = load_rules(Mappings.read())
 
 
 @pytest.fixture(autouse=True)

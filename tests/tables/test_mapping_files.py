@@ -1,5 +1,7 @@
 """Mapping files: what is read, what is refused and where, what a fingerprint sees."""
 
+import copy
+import pickle
 import re
 import subprocess
 import sys
@@ -7,7 +9,9 @@ import sys
 import pytest
 
 from kiwi_fhir.errors import MappingError
-from kiwi_fhir.tables import ListOf, MapOf, OneOf, fingerprint, load_table, refuse, table_path
+from kiwi_fhir.fhir.rules import load_rules
+from kiwi_fhir.normalize import Normalizer, load_linker
+from kiwi_fhir.tables import ListOf, MapOf, Mappings, OneOf
 
 SCHEMA = {
     "system": str,
@@ -32,15 +36,17 @@ words = [
 
 @pytest.fixture
 def own(tmp_path):
-    def put(text, name="own"):
+    """`own(text)` is the mappings of a folder where severity.toml holds that text."""
+
+    def put(text, name="severity"):
         (tmp_path / f"{name}.toml").write_text(text, encoding="utf-8")
-        return tmp_path
+        return Mappings.read(tmp_path)
 
     return put
 
 
 def test_a_good_table_is_read_as_it_is(own):
-    assert load_table("own", own(GOOD), SCHEMA) == {
+    assert own(GOOD).table("severity", SCHEMA) == {
         "system": "x",
         "count": 1,
         "kind": "one",
@@ -69,8 +75,8 @@ def test_a_wrong_table_names_line_key_and_what_is_allowed(own, change, line, say
     old, new = change
     assert old in GOOD
     with pytest.raises(MappingError) as error:
-        load_table("own", own(GOOD.replace(old, new, 1)), SCHEMA)
-    found = re.search(r"own\.toml, line (\d+): (.*)", str(error.value))
+        own(GOOD.replace(old, new, 1)).table("severity", SCHEMA)
+    found = re.search(r"severity\.toml, line (\d+): (.*)", str(error.value))
     assert found is not None
     assert says in found[2]
     assert int(found[1]) == line
@@ -79,38 +85,67 @@ def test_a_wrong_table_names_line_key_and_what_is_allowed(own, change, line, say
 def test_a_line_is_found_in_arrays_of_tables_and_past_multi_line_text(own):
     text = 'text = """\n[rule]\nname = 1\n"""\n[[rule]]\nname = "a"\n[[rule]]\nname = 2\n'
     with pytest.raises(MappingError, match=r"line 8: key 'rule\[1\]\.name'"):
-        load_table("own", own(text), {"text": str, "rule": ListOf({"name": str})})
+        own(text).table("severity", {"text": str, "rule": ListOf({"name": str})})
 
 
 def test_refuse_names_the_line_too(own):
-    with pytest.raises(MappingError, match=r"own\.toml, line 6: key 'codes\.a': stands twice\."):
-        refuse("own", "codes.a", "stands twice", own(GOOD))
+    with pytest.raises(MappingError, match=r"severity\.toml, line 6: key 'codes\.a': stands twice\."):
+        own(GOOD).refuse("severity", "codes.a", "stands twice")
 
 
-def test_missing_and_unreadable_files_are_mapping_errors(tmp_path):
-    with pytest.raises(MappingError, match=r"'.*nowhere\.toml' does not exist"):
-        load_table("nowhere", tmp_path)
-    (tmp_path / "own.toml").write_bytes(b'a = "\xff"')
+def test_what_can_not_be_read_is_a_mapping_error(tmp_path):
+    with pytest.raises(MappingError, match=r"'.*nowhere' is no profile .*, no file and no folder"):
+        Mappings.read(tmp_path / "nowhere")
+    (tmp_path / "severity.toml").write_bytes(b'a = "\xff"')
     with pytest.raises(MappingError, match="is not UTF-8"):
-        load_table("own", tmp_path)
+        Mappings.read(tmp_path)
 
 
-def test_a_folder_replaces_files_one_by_one(own):
-    folder = own('system = "mine"', "severity")
-    assert load_table("severity", folder) == {"system": "mine"}
-    assert table_path("severity", folder).parent == folder
-    assert load_table("course", folder) == load_table("course")
+def test_a_folder_replaces_files_one_by_one(own, tmp_path):
+    mappings, packaged = own('system = "mine"'), Mappings.read()
+    assert mappings.table("severity") == {"system": "mine"}
+    assert mappings.path("severity").parent == tmp_path
+    assert mappings.table("course") == packaged.table("course")
+    assert mappings.names == packaged.names
+
+
+def test_every_table_is_checked(own):
+    Mappings.read().check()
+    wrong = own("system = ", "tests")
+    with pytest.raises(MappingError, match=r"tests\.toml, line 1: Invalid value"):
+        wrong.check()
 
 
 def test_the_fingerprint_follows_every_byte_in_effect(own):
-    packaged = fingerprint()
-    assert re.fullmatch("[0-9a-f]{64}", packaged)
-    folder = own(table_path("severity").read_text(encoding="utf-8"), "severity")
-    assert fingerprint(folder) == packaged
-    own(table_path("severity").read_text(encoding="utf-8") + "\n", "severity")
-    assert fingerprint(folder) != packaged
+    packaged = Mappings.read()
+    assert re.fullmatch("[0-9a-f]{64}", packaged.fingerprint)
+    text = packaged.path("severity").read_text(encoding="utf-8")
+    assert own(text) == packaged
+    assert own(text).fingerprint == packaged.fingerprint
+    assert own(text + "\n").fingerprint != packaged.fingerprint
     with pytest.raises(MappingError, match=r"'.*severities\.toml' replaces no mapping file; known are allergies\.toml"):
-        fingerprint(own("", "severities"))
+        own("", "severities")
+
+
+def test_what_was_read_counts_and_travels(own, tmp_path):
+    mappings = own('system = "mine"')
+    (tmp_path / "severity.toml").write_text('system = "changed"', encoding="utf-8")
+    again = pickle.loads(pickle.dumps(mappings))
+    (tmp_path / "severity.toml").unlink()
+    assert again == mappings
+    assert again.table("severity") == mappings.table("severity") == {"system": "mine"}
+    assert again.table("severity") is again.table("severity"), "parsed once"
+    assert Mappings.read() is Mappings.read()
+
+
+def test_no_stage_changes_a_table():
+    mappings = Mappings.read("us-core")
+    mappings.check()
+    before = copy.deepcopy({name: mappings.table(name) for name in mappings.names})
+    linker, _ = load_linker(mappings=mappings)
+    Normalizer(mappings, linker)
+    load_rules(mappings)
+    assert {name: mappings.table(name) for name in mappings.names} == before
 
 
 def test_the_module_imports_nothing_heavy():
@@ -122,6 +157,8 @@ def test_the_module_imports_nothing_heavy():
     assert set(run.stdout.split()) <= {
         "kiwi_fhir",
         "kiwi_fhir.tables",
+        "kiwi_fhir.tables.mappings",
         "kiwi_fhir.tables.overrides",
+        "kiwi_fhir.tables.schema",
         "kiwi_fhir.errors",
     }

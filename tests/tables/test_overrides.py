@@ -4,12 +4,12 @@ import re
 
 import pytest
 
-from kiwi_fhir.config import Config
 from kiwi_fhir.errors import MappingError
 from kiwi_fhir.fhir.rules import load_rules
 from kiwi_fhir.normalize import Normalizer
 from kiwi_fhir.normalize.text.words import load_vocabulary
-from kiwi_fhir.tables import fingerprint, load_table, overrides, refuse
+from kiwi_fhir.tables import Mappings, overrides
+from kiwi_fhir.tables import mappings as tables_mappings
 
 
 @pytest.fixture
@@ -33,27 +33,27 @@ def profile(tmp_path_factory, monkeypatch):
             (folder / path.name).write_bytes(path.read_bytes())
         (folder / "profiles").mkdir()
         (folder / "profiles" / "clinic.toml").write_text(text, encoding="utf-8")
-        monkeypatch.setattr(overrides, "packaged", lambda: folder)
-        return overrides.Path("clinic")
+        for module in (overrides, tables_mappings):
+            monkeypatch.setattr(module, "packaged", lambda: folder)
+        return "clinic"
 
     return put
 
 
 def test_one_value_changes_and_all_others_stay(site):
-    packaged = load_table("fhir")
-    changed = load_table("fhir", site('[fhir.condition]\nnegated = "drop"\n'))
-    assert changed["condition"].pop("negated") == "drop"
-    packaged["condition"].pop("negated")
-    assert changed == packaged
+    packaged = Mappings.read().table("fhir")
+    changed = Mappings.read(site('[fhir.condition]\nnegated = "drop"\n')).table("fhir")
+    assert changed == packaged | {"condition": packaged["condition"] | {"negated": "drop"}}
+    assert changed != packaged
 
 
 def test_a_list_is_replaced_or_changed(site):
-    before = load_table("severity")["codes"]["24484000"]["words"]
+    before = Mappings.read().table("severity")["codes"]["24484000"]["words"]
     assert before == ["severe", "severely"]
     edit = '[severity.codes.24484000]\nwords = { add = ["marked", "severe"], remove = ["severely"] }'
-    assert load_table("severity", site(edit))["codes"]["24484000"]["words"] == ["severe", "marked"]
+    assert Mappings.read(site(edit)).table("severity")["codes"]["24484000"]["words"] == ["severe", "marked"]
     whole = 'severity.codes.24484000.words = ["awful"]'
-    assert load_table("severity", site(whole))["codes"]["24484000"]["words"] == ["awful"]
+    assert Mappings.read(site(whole)).table("severity")["codes"]["24484000"]["words"] == ["awful"]
 
 
 def test_lists_of_tables_and_new_tables(site):
@@ -61,22 +61,22 @@ def test_lists_of_tables_and_new_tables(site):
         '[note_types]\nmimic-iv = { add = [{ category = "XX", code = "1-8", display = "x" }] }\n'
         '[severity.codes."1.2"]\ndisplay = "Tiny"\nwords = { add = ["tiny"] }\n'
     )
-    assert load_table("note_types", folder)["mimic-iv"][-1]["category"] == "XX"
-    assert load_vocabulary("severity", folder).find("tiny").code == "1.2"
+    assert Mappings.read(folder).table("note_types")["mimic-iv"][-1]["category"] == "XX"
+    assert load_vocabulary("severity", Mappings.read(folder)).find("tiny").code == "1.2"
 
 
 def test_a_file_a_folder_and_a_profile(site, profile, tmp_path):
     name = profile('[fhir.condition]\nnegated = "drop"\nhistory = "active"\n')
-    assert load_rules(name).condition["negated"] == "drop"
+    assert load_rules(Mappings.read(name)).condition["negated"] == "drop"
     own = site('profile = "clinic"\n[fhir.condition]\nnegated = "observation"\n')
     for place in (own, own / "overrides.toml"):
-        rules = load_rules(place).condition
+        rules = load_rules(Mappings.read(place)).condition
         assert (rules["negated"], rules["history"], rules["possible"]) == ("observation", "active", "provisional")
-    whole = load_table("fhir")
+    whole = Mappings.read().table("fhir")
     assert whole["condition"]["possible"] == "provisional"
-    text = overrides.table_path("fhir").read_text(encoding="utf-8")
+    text = Mappings.read().path("fhir").read_text(encoding="utf-8")
     site(text.replace('possible = "provisional"', 'possible = "unconfirmed"', 1), "fhir")
-    rules = load_rules(own).condition
+    rules = load_rules(Mappings.read(own)).condition
     assert (rules["negated"], rules["history"], rules["possible"]) == ("observation", "active", "unconfirmed")
 
 
@@ -120,43 +120,32 @@ def test_errors_name_the_override(site, text, line, says):
 
 
 def load(folder):
-    Normalizer(folder)
-    load_rules(folder)
+    mappings = Mappings.read(folder)
+    Normalizer(mappings)
+    load_rules(mappings)
 
 
 def test_errors_name_the_whole_file_where_the_fault_is_there(site):
     folder = site("[severity.codes.24484000.words]\nadd = ['marked']")
     site('system = "x"\n[codes.24484000]\ndisplay = 1\nwords = []\n', "severity")
     with pytest.raises(MappingError, match=r"severity\.toml, line 3: key 'codes\.24484000\.display'"):
-        load_vocabulary("severity", folder)
+        load_vocabulary("severity", Mappings.read(folder))
     site('system = "x"\n[codes.24484000]\ndisplay = "s"\nwords = ["a", 2]\n', "severity")
     with pytest.raises(MappingError, match=r"severity\.toml, line 4: key 'codes\.24484000\.words\[1\]'"):
-        load_vocabulary("severity", folder)
+        load_vocabulary("severity", Mappings.read(folder))
 
 
 def test_keys_with_dots_are_found(site):
     folder = site('[severity.codes."E11.9"]\ndisplay = "x"\nwords = ["a"]\n')
     with pytest.raises(MappingError, match=r"overrides\.toml, line 1: key 'severity\.codes\.E11\.9': no"):
-        refuse("severity", "codes.E11.9", "no", folder)
-
-
-def test_mappings_that_are_not_there(tmp_path):
-    with pytest.raises(MappingError, match=r"is no profile .*, no file and no folder"):
-        load_table("severity", tmp_path / "gone")
+        Mappings.read(folder).refuse("severity", "codes.E11.9", "no")
 
 
 def test_the_fingerprint_follows_overrides_and_profiles(site, profile):
     name = profile('fhir.condition.negated = "drop"')
-    prints = [fingerprint(), fingerprint(name), fingerprint(site('fhir.condition.negated = "drop"'))]
-    prints.append(fingerprint(site('profile = "clinic"\nfhir.condition.negated = "drop"')))
-    prints.append(fingerprint(site('profile = "clinic"\nfhir.condition.negated = "drop"\n')))
-    assert len(set(prints)) == 4  # a site's file with the profile's very bytes has the same effect
-    assert prints[1] == prints[2]
-    assert fingerprint(site("") / "overrides.toml") == fingerprint(site(""))
-
-
-def test_the_config_takes_profile_file_and_folder(site, profile):
-    name = profile("")
-    folder = site("")
-    for mappings in (str(name), str(folder), str(folder / "overrides.toml")):
-        assert str(Config(mappings=mappings).tables) == mappings
+    texts = ["", "\n", 'profile = "clinic"\n', 'profile = "clinic"\n\n']
+    found = [Mappings.read(), Mappings.read(name)]
+    found += [Mappings.read(site(f'{text}fhir.condition.negated = "drop"')) for text in texts]
+    assert len({one.fingerprint for one in found}) == len(found) - 1
+    assert found[1] == found[2], "a site's file with the profile's very bytes has the same effect"
+    assert Mappings.read(site("") / "overrides.toml") == Mappings.read(site(""))

@@ -16,13 +16,12 @@ import time
 
 import httpx2
 
-from kiwi_fhir.clients.backoff import Backoff, is_untrusted, retry_after
-from kiwi_fhir.errors import KiwiError, NoteError, Unavailable, UsageError
+from kiwi_fhir.clients.server import CONNECT_SECONDS, Server, checked_url, is_loopback
+from kiwi_fhir.errors import NoteError, Unavailable, UsageError
 
 KEY = "KIWI_LLM_API_KEY"
 INSECURE = "KIWI_LLM_INSECURE"
 
-_CONNECT_SECONDS = 10.0
 _GONE_SECONDS = 30.0
 _LOOKING_SECONDS = 0.05
 
@@ -32,18 +31,21 @@ class LlamaClient:
 
     def __init__(self, base_url: str, *, parallel: int, timeout: float, patience: float) -> None:
         """Connect to nothing yet; see LlamaServer. Raises UsageError for a URL that can't work."""
-        self._url = _checked(base_url)
+        self._url = checked_url(base_url, what="a model server", log_in=f"give a key as {KEY}")
         self.base = str(self._url).rstrip("/")
         if not self.base.endswith("/v1"):
             self.base += "/v1"
         self.requests = self.retries = 0
-        self._parallel, self._timeout, self._patience = parallel, timeout, patience
-        self._not_before = self._gone_until = self._last_answer = 0.0
+        self._server = Server(
+            self.base, timeout=timeout, patience=patience, untrusted="have this machine trust its authority"
+        )
+        self._parallel = parallel
+        self._gone_until = self._last_answer = 0.0
         self._is_looking = False
 
     def __getstate__(self) -> dict[str, object]:
         """What is known of the server's state is told in this process's own clock: a copy begins without it."""
-        fresh = {"_not_before": 0.0, "_gone_until": 0.0, "_last_answer": 0.0, "_is_looking": False}
+        fresh = {"_gone_until": 0.0, "_last_answer": 0.0, "_is_looking": False}
         return {**self.__dict__, **fresh}
 
     def connect(self) -> httpx2.AsyncClient:
@@ -56,13 +58,12 @@ class LlamaClient:
         if key:
             if not (key.isascii() and key.isprintable()):
                 raise UsageError(f"{KEY} holds what no key can.")
-            local = self._url.host in ("localhost", "127.0.0.1", "::1")
-            if self._url.scheme == "http" and not local and os.environ.get(INSECURE) != "1":
+            if self._url.scheme == "http" and not is_loopback(self._url) and os.environ.get(INSECURE) != "1":
                 raise UsageError(f"{self.base} would get the key over plain http: use https (or {INSECURE}=1).")
             headers["Authorization"] = f"Bearer {key}"
         return httpx2.AsyncClient(
             headers=headers,
-            timeout=httpx2.Timeout(self._timeout, connect=min(_CONNECT_SECONDS, self._timeout)),
+            timeout=httpx2.Timeout(self._server.timeout, connect=min(CONNECT_SECONDS, self._server.timeout)),
             limits=httpx2.Limits(max_connections=self._parallel, max_keepalive_connections=self._parallel),
             follow_redirects=False,
         )
@@ -77,10 +78,10 @@ class LlamaClient:
         """
         began = time.monotonic()
         looking = await self._look()
-        backoff = Backoff(0.0 if looking else self._patience if patience is None else patience)
+        backoff = self._server.backoff(patience=0.0 if looking else patience)
         try:
             while True:
-                await asyncio.sleep(max(0.0, self._not_before - time.monotonic()))
+                await asyncio.sleep(self._server.pause())
                 try:
                     return await self._send(http, path, content, limit)
                 except Unavailable as error:
@@ -120,7 +121,7 @@ class LlamaClient:
         try:
             # A server that sends a byte now and then never runs into the time-outs of reading.
             async with (
-                asyncio.timeout(self._timeout),
+                asyncio.timeout(self._server.timeout),
                 http.stream(method, f"{self.base}/{path}", content=content) as response,
             ):
                 self._check(response)
@@ -132,46 +133,18 @@ class LlamaClient:
                 self._answered()
                 return bytes(body)
         except httpx2.TransportError as error:
-            raise self._broken(error) from None
+            raise self._server.broken(error) from None
         except TimeoutError:
-            raise self._late() from None
+            raise self._server.late() from None
         except httpx2.DecodingError:
             raise NoteError("no-answer", f"{self.base} answers with what can't be unpacked.") from None
 
     def _check(self, response: httpx2.Response) -> None:
+        self._server.check(response)
         status = response.status_code
-        if status in (408, 429) or status >= 500:
-            after = retry_after(response.headers.get("Retry-After"))
-            if after is not None and after <= self._patience:
-                self._not_before = max(self._not_before, time.monotonic() + after)
-            raise Unavailable(f"{self.base} answers {status}", status, after)
         if status != 200:
             self._answered()
         if 300 <= status < 400:
             raise NoteError(f"http-{status}", f"{self.base} redirects ({status}): that is not followed.")
         if status != 200:
             raise NoteError(f"http-{status}", f"{self.base} answers {status}.")
-
-    def _broken(self, error: httpx2.TransportError) -> KiwiError:
-        if is_untrusted(error):
-            return UsageError(f"The certificate of {self.base} is not trusted: have this machine trust its authority.")
-        if isinstance(error, httpx2.TimeoutException) and not isinstance(error, httpx2.ConnectTimeout):
-            return self._late()
-        if isinstance(error, httpx2.ConnectError | httpx2.ConnectTimeout):
-            return Unavailable(f"{self.base} can't be reached")
-        return Unavailable(f"{self.base} breaks the connection off")
-
-    def _late(self) -> Unavailable:
-        return Unavailable(f"{self.base} does not answer within {self._timeout:g} s", 408)
-
-
-def _checked(base_url: str) -> httpx2.URL:
-    try:
-        found = httpx2.URL(base_url)
-    except httpx2.InvalidURL:
-        found = httpx2.URL("")
-    if found.scheme not in ("http", "https") or not found.host:
-        raise UsageError("The URL of a model server must begin with https:// or http:// and name a host.")
-    if found.userinfo or found.query or found.fragment:
-        raise UsageError(f"The URL of a model server holds no user, password or query: give a key as {KEY}.")
-    return found

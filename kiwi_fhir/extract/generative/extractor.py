@@ -11,6 +11,7 @@ from kiwi_fhir.extract.generative.marking import Answer, AnswerRefused, Backend,
 from kiwi_fhir.extract.generative.passages import sentences, windows
 from kiwi_fhir.extract.generative.prompts import Templates
 from kiwi_fhir.extract.segment import Segments, segment
+from kiwi_fhir.tables import Mappings
 from kiwi_fhir.types import Document, Failure, Mention, MentionLabel, Modifier, ModifierLabel, Note, Span
 
 
@@ -22,10 +23,10 @@ class GenerativeExtractor:
     The spans of a note depend on its text alone, but for the rounding of sums in batches of other shapes.
     """
 
-    def __init__(self, backend: Backend, templates: Templates, *, name: str, tables: Path | None = None) -> None:
+    def __init__(self, backend: Backend, templates: Templates, *, name: str, mappings: Mappings | None = None) -> None:
         self.model = name
         self.backend = backend
-        self._templates, self._tables = templates, tables
+        self._templates, self._mappings = templates, mappings or Mappings.read()
 
     def count_windows(self, note: Note) -> int:
         """How many windows the model is asked about for mentions; each mention is one more question."""
@@ -77,7 +78,7 @@ class GenerativeExtractor:
 
     def _passages(self, text: str) -> tuple[Segments, list[Span], list[Span]]:
         """The note cut up, its sentences, its windows."""
-        cut = segment(text, self._tables)
+        cut = segment(text, self._mappings)
         parts = sentences(cut, self._templates.window)
         return cut, parts, windows(parts, self._templates.window)
 
@@ -139,7 +140,7 @@ def load_local(
     name: str,
     threads: int | None = None,
     device: str | None = None,
-    tables: Path | None = None,
+    mappings: Mappings | None = None,
     four_bit: bool = False,
     constrained: bool = True,
 ) -> GenerativeExtractor:
@@ -173,4 +174,4 @@ def load_local(
             ) from error
     model.eval().requires_grad_(False)
     backend = LocalBackend(model, tokenizer, templates, constrained=constrained)
-    return GenerativeExtractor(backend, templates, name=name, tables=tables)
+    return GenerativeExtractor(backend, templates, name=name, mappings=mappings)

@@ -29,6 +29,7 @@ from typing import Any, Literal, TypeVar
 import httpx2
 import orjson
 
+from kiwi_fhir.clients.server import Late
 from kiwi_fhir.errors import NoteError, Unavailable, UsageError
 from kiwi_fhir.extract.generative.client import KEY, LlamaClient
 from kiwi_fhir.extract.generative.copy_grammar import copy_grammar, longest_answer
@@ -231,7 +232,7 @@ def _models(body: bytes) -> list[dict[str, Any]]:
 
 
 def _reason(error: Unavailable) -> str:
-    if error.status == 408:
+    if error.status == 408 or isinstance(error, Late):
         return "timed-out"
     if error.status is None:
         return "server-unavailable"

@@ -18,6 +18,7 @@ from kiwi_fhir.extract.tagger.decode import decode, probable
 from kiwi_fhir.extract.tagger.delta import add_delta
 from kiwi_fhir.extract.tagger.model import MAX_WORDS, Heads, JointModel, WordSpan, collate, pair_features
 from kiwi_fhir.extract.tagger.windows import Window, Windower, batches
+from kiwi_fhir.tables import Mappings
 from kiwi_fhir.types import MENTION_LABELS, MODIFIER_LABELS, Document, Mention, Modifier, Note, Span
 
 LINK_THRESHOLD = 0.5
@@ -46,7 +47,7 @@ class TaggerExtractor:
         window: int,
         device: torch.device | None = None,
         batch_tokens: int | None = None,
-        tables: Path | None = None,
+        mappings: Mappings | None = None,
         lines: tuple[Line, Line] = (IDENTITY, IDENTITY),
     ) -> None:
         """`lines` calibrate the scores of mentions and of modifiers."""
@@ -56,7 +57,7 @@ class TaggerExtractor:
         self._pad = tokenizer.pad_token_id or 0
         self._device = device or torch.device("cpu")
         self._budget = batch_tokens or BATCH_TOKENS[self._device.type]
-        self._tables = tables
+        self._mappings = mappings or Mappings.read()
         self._lines = lines
 
     @classmethod
@@ -68,7 +69,7 @@ class TaggerExtractor:
         device: str | None = None,
         dtype: torch.dtype | None = None,
         batch_tokens: int | None = None,
-        tables: Path | None = None,
+        mappings: Mappings | None = None,
     ) -> TaggerExtractor:
         """The extractor of a model folder, its adapter merged into the base.
 
@@ -122,17 +123,17 @@ class TaggerExtractor:
             window=int(config["window"]),
             device=place,
             batch_tokens=batch_tokens,
-            tables=tables,
+            mappings=mappings,
             lines=lines_of(config),
         )
 
     def count_windows(self, note: Note) -> int:
         """How many windows the model reads for `note`."""
-        return len(self._windower.windows(note.text, segment(note.text, self._tables)))
+        return len(self._windower.windows(note.text, segment(note.text, self._mappings)))
 
     def predict(self, notes: Sequence[Note]) -> list[Document]:
         """One document for each note, in order; windows of all notes are sorted by length and run in batches."""
-        segments = [segment(note.text, self._tables) for note in notes]
+        segments = [segment(note.text, self._mappings) for note in notes]
         places: list[tuple[int, Window]] = [
             (index, window)
             for index, (note, cut) in enumerate(zip(notes, segments, strict=True))
@@ -162,7 +163,7 @@ class TaggerExtractor:
         Probabilities in fp16, on the CPU, of the spans that begin at each word: mentions [W, MAX_WORDS, 5] and
         modifiers [W, MAX_WORDS, 17], as Heads.tags has them; zeros for a span that no window holds whole.
         """
-        windows = [window for text in texts for window in self._windower.windows(text, segment(text, self._tables))]
+        windows = [window for text in texts for window in self._windower.windows(text, segment(text, self._mappings))]
         found: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}
         for chosen in batches([len(window.pieces) for window in windows], self._budget):
             found |= zip(chosen, _halving(self._probabilities, [windows[index] for index in chosen]), strict=True)

@@ -9,13 +9,12 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any, Literal, cast
 
 from kiwi_fhir.normalize.text.sentences import Sentences
 from kiwi_fhir.normalize.text.trie import any_of
 from kiwi_fhir.normalize.text.words import one_line, plain
-from kiwi_fhir.tables import ListOf, MapOf, Schema, load_table, refuse
+from kiwi_fhir.tables import ListOf, MapOf, Mappings, Schema
 from kiwi_fhir.types import Coding, Fact, Mention, Span
 
 _SCHEMA: dict[str, Schema] = {
@@ -199,17 +198,17 @@ class Allergies:
         return [following] if near else []
 
 
-def load_allergies(directory: Path | None) -> Allergies:
+def load_allergies(mappings: Mappings) -> Allergies:
     """allergies.toml with the headers of sections.toml. Raises MappingError."""
-    table: dict[str, Any] = load_table("allergies", directory, _SCHEMA)
+    table: dict[str, Any] = mappings.table("allergies", _SCHEMA)
     cues, header, reaction = table["cues"], table["header"], table["reaction"]
     for key in ("any", "drugs"):
         if header[key] not in table["none"]:
-            refuse("allergies", f"header.{key}", "must be a code of [none]", directory)
+            mappings.refuse("allergies", f"header.{key}", "must be a code of [none]")
     codings = {code: Coding(table["system"], code, entry["display"]) for code, entry in table["none"].items()}
     codes = {" ".join(w.split()): codings[code] for code, entry in table["none"].items() for w in entry["words"]}
-    sections = frozenset(load_table("assertion", directory)["sections"]["allergies"])
-    kinds = load_table("sections", directory)
+    sections = frozenset(mappings.table("assertion")["sections"]["allergies"])
+    kinds = mappings.table("sections")
     headers = [words for kind in sorted(sections) for words in kinds.get(kind, {}).get("headers", ())]
     cue = any_of([*cues["allergy"], *cues["intolerance"]])
     mark = r"(?P<mark>[(\[:=–—]|-+>?|->)"

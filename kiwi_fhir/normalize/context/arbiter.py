@@ -10,7 +10,6 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 from kiwi_fhir.documents.structure import Structure
@@ -22,7 +21,7 @@ from kiwi_fhir.normalize.context.people import People, load_people
 from kiwi_fhir.normalize.context.phrases import expanded
 from kiwi_fhir.normalize.context.reach import Reach
 from kiwi_fhir.normalize.text.trie import any_of
-from kiwi_fhir.tables import load_table
+from kiwi_fhir.tables import Mappings
 from kiwi_fhir.types import ALLOWED_PAIRS, Mention, MentionLabel, Modifier, Reason, Span
 
 #: Frames of what was looked for: a denial behind the mention says what was found.
@@ -202,10 +201,10 @@ class Arbiter:
         return self.neutral.search(text, span.start, span.end) is not None
 
 
-def load_arbiter(directory: Path | None) -> Arbiter:
+def load_arbiter(mappings: Mappings) -> Arbiter:
     """context.toml, frames.toml and relationships.toml. Raises MappingError."""
-    table: dict[str, Any] = load_table("context", directory, CONTEXT)
-    frames: dict[str, Any] = load_table("frames", directory, FRAMES)
+    table: dict[str, Any] = mappings.table("context", CONTEXT)
+    frames: dict[str, Any] = mappings.table("frames", FRAMES)
     only_before = expanded(["{no|denies|denied|denying|without|not|negative for|no evidence of|never}"])
 
     def patterns(key: str, form: str) -> dict[MentionLabel, tuple[tuple[str, re.Pattern[str]], ...]]:
@@ -225,7 +224,7 @@ def load_arbiter(directory: Path | None) -> Arbiter:
         phrases=load_phrases(table, frames),
         answers=load_answers(table["answers"]),
         awaited=load_awaited(table["as_needed"]),
-        people=load_people(table["subject"], directory),
+        people=load_people(table["subject"], mappings),
         breaks=re.compile(any_of(expanded(table["breaks"]))),
         behind=re.compile(any_of(only_before)),
         neutral=re.compile(rf"{any_of(expanded(table['stands']['neutral']))}\W*$"),

@@ -9,12 +9,11 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Literal, cast
 
 from kiwi_fhir.normalize.context.plans import PLANS
 from kiwi_fhir.normalize.text.words import Phrases, Vocabulary, load_vocabulary, plain
-from kiwi_fhir.tables import ListOf, Schema, check_sections, load_table, refuse
+from kiwi_fhir.tables import ListOf, Mappings, Schema
 from kiwi_fhir.types import Assertion, Coding, Modifier, Span, Term
 
 _SCHEMA: dict[str, Schema] = {
@@ -122,15 +121,15 @@ def strongest(
     return "absent" if negated else "present"
 
 
-def load_assertions(directory: Path | None) -> Assertions:
+def load_assertions(mappings: Mappings) -> Assertions:
     """assertion.toml and relationships.toml. Raises MappingError."""
-    table = load_table("assertion", directory, _SCHEMA)
-    check_sections("assertion", {f"sections.{key}": kinds for key, kinds in table["sections"].items()}, directory)
-    people = load_table("relationships", directory)
-    relationships = load_vocabulary("relationships", directory, {"patient": ListOf(str), "not_blood": ListOf(str)})
+    table = mappings.table("assertion", _SCHEMA)
+    mappings.check_sections("assertion", {f"sections.{key}": kinds for key, kinds in table["sections"].items()})
+    people = mappings.table("relationships")
+    relationships = load_vocabulary("relationships", mappings, {"patient": ListOf(str), "not_blood": ListOf(str)})
     for index, code in enumerate(people["not_blood"]):
         if code not in people["codes"]:
-            refuse("relationships", ("not_blood", index), f"the code '{code}' is not under [codes]", directory)
+            mappings.refuse("relationships", ("not_blood", index), f"the code '{code}' is not under [codes]")
     fillers = table["fillers"]
     sections = {kind: frozenset(names) for kind, names in table["sections"].items()}
     kinds: dict[str, Interruption] = {}

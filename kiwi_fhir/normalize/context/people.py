@@ -6,13 +6,12 @@ import re
 from bisect import bisect_left
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from kiwi_fhir.documents.structure import Structure
 from kiwi_fhir.normalize.context.phrases import expanded
 from kiwi_fhir.normalize.text.trie import any_of
-from kiwi_fhir.tables import load_table
+from kiwi_fhir.tables import Mappings
 from kiwi_fhir.types import Mention, Modifier, Span
 
 _POSSESSIVE = r"(?:(?:his|her|their|the|a|an|one|two|both|patient's|my|your|another)\s+){0,2}"
@@ -190,9 +189,9 @@ class People:
         return _together(text, near, person, -1)
 
 
-def load_people(rule: Mapping[str, Any], directory: Path | None) -> People:
+def load_people(rule: Mapping[str, Any], mappings: Mappings) -> People:
     """The [subject] table of context.toml with the relatives of relationships.toml. Raises MappingError."""
-    people = load_table("relationships", directory)
+    people = mappings.table("relationships")
     words = {" ".join(word.lower().split()) for entry in people["codes"].values() for word in entry["words"]}
     words -= {"maternal", "paternal", "familial", *(word for word in words if re.fullmatch(r"\w+'s", word))}
     anyone = {*words, *expanded(rule["persons"])}
@@ -215,7 +214,7 @@ def load_people(rule: Mapping[str, Any], directory: Path | None) -> People:
         patient=frozenset(expanded(rule["patient"])),
         offspring=frozenset(expanded(rule["offspring"])),
         reports=re.compile(any_of(expanded(rule["reports"]))),
-        sections=frozenset(load_table("assertion", directory)["sections"]["family"]),
+        sections=frozenset(mappings.table("assertion")["sections"]["family"]),
     )
 
 

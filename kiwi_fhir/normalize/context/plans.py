@@ -5,12 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Literal
 
 from kiwi_fhir.normalize.text.sentences import Sentences
 from kiwi_fhir.normalize.text.trie import any_of
-from kiwi_fhir.tables import ListOf, Schema, load_table
+from kiwi_fhir.tables import ListOf, Mappings, Schema
 from kiwi_fhir.types import Fact, Mention
 
 _WORDS: dict[str, Schema] = {"orders": ListOf(str), "before": ListOf(str), "after": ListOf(str)}
@@ -124,9 +123,9 @@ class Plans:
         return said and not self.unless.search(text, start, at) and not self.negated.search(text, start, at)
 
 
-def load_plans(directory: Path | None) -> Plans:
+def load_plans(mappings: Mappings) -> Plans:
     """The [plan] table of assertion.toml, which load_assertions has checked."""
-    assertion = load_table("assertion", directory)
+    assertion = mappings.table("assertion")
     table: dict[str, Any] = assertion["plan"]
     lead = rf"(?:[.;:,\n•*-]\s*|\d[.)]\s*|{any_of(table['lead'])}\s+(?:\w+ly\s+)?)"
     between = rf"(?:{any_of(table['between'])}\s+)*"

@@ -11,14 +11,13 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
 from itertools import pairwise
-from pathlib import Path
 
 from kiwi_fhir.normalize.drug.strength import Strength, Strengths, strengths_of
 from kiwi_fhir.normalize.drug.timing import Frequencies, Frequency
 from kiwi_fhir.normalize.result.quantity import Units
 from kiwi_fhir.normalize.text.numbers import NUMBER, read_number
 from kiwi_fhir.normalize.text.words import Phrases, Vocabulary, load_vocabulary, one_line, plain
-from kiwi_fhir.tables import ListOf, Schema, load_table
+from kiwi_fhir.tables import ListOf, Mappings, Schema
 from kiwi_fhir.types import Dosage, Interval, Mention, Modifier, ModifierLabel, Quantity, Ratio, Span, Term, Timing
 
 _SCHEMA: dict[str, Schema] = dict.fromkeys(("combinations", "gases", "not_forms", "devices"), ListOf(str))
@@ -222,13 +221,13 @@ class Dosages:
         return None
 
 
-def load_dosages(directory: Path | None, units: Units, frequencies: Frequencies) -> Dosages:
+def load_dosages(mappings: Mappings, units: Units, frequencies: Frequencies) -> Dosages:
     """dosing.toml and routes.toml. Raises MappingError."""
-    table = load_table("dosing", directory, _SCHEMA)
+    table = mappings.table("dosing", _SCHEMA)
     return Dosages(
         units=units,
         frequencies=frequencies,
-        routes=load_vocabulary("routes", directory),
+        routes=load_vocabulary("routes", mappings),
         strengths=strengths_of(units, table["combinations"]),
         not_forms=Phrases.of({"not": table["not_forms"]}),
         devices=Phrases.of({"device": table["devices"]}),

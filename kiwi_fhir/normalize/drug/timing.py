@@ -9,7 +9,6 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
-from pathlib import Path
 from typing import Any
 
 from kiwi_fhir.normalize.drug.durations import SHORT, duration, given_over
@@ -17,7 +16,7 @@ from kiwi_fhir.normalize.result.quantity import Units
 from kiwi_fhir.normalize.text.kept import Kept
 from kiwi_fhir.normalize.text.numbers import NUMBER, read_number
 from kiwi_fhir.normalize.text.words import Phrases, one_line, plain
-from kiwi_fhir.tables import ListOf, MapOf, OneOf, Schema, load_table
+from kiwi_fhir.tables import ListOf, MapOf, Mappings, OneOf, Schema
 from kiwi_fhir.types import Interval, Quantity, Timing
 
 #: FHIR R4's units-of-time, event-timing and days-of-week: http://hl7.org/fhir/R4/datatypes.html#Timing
@@ -267,9 +266,9 @@ def _is_count(number: Decimal) -> bool:
     return 1 <= number <= 100 and number == int(number)
 
 
-def load_frequencies(directory: Path | None, units: Units) -> Frequencies:
+def load_frequencies(mappings: Mappings, units: Units) -> Frequencies:
     """frequencies.toml. Raises MappingError."""
-    table = load_table("frequencies", directory, _SCHEMA)
+    table = mappings.table("frequencies", _SCHEMA)
     timings = {plain(word): _entry(entry) for entry in table["timings"].values() for word in entry["words"]}
     whens = sorted(
         ((phrase, timing.when) for phrase, timing in timings.items() if timing.when and phrase not in ("am", "pm")),

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Literal
 
 from kiwi_fhir.normalize.text.kept import Kept
 from kiwi_fhir.normalize.text.words import plain
-from kiwi_fhir.tables import ListOf, Schema, load_table
+from kiwi_fhir.tables import ListOf, Mappings, Schema
 
 Category = Literal["laboratory", "vital-signs"]
 
@@ -74,9 +73,9 @@ class Tests:
         )
 
 
-def load_tests(directory: Path | None) -> Tests:
+def load_tests(mappings: Mappings) -> Tests:
     """tests.toml. Raises MappingError."""
-    table = load_table("tests", directory, _SCHEMA)
+    table = mappings.table("tests", _SCHEMA)
     return Tests(
         lists={name: frozenset(plain(phrase) for phrase in table[name]) for name in _LISTS},
         fillers=frozenset(table["fillers"]),

@@ -8,7 +8,7 @@ from decimal import Decimal
 from kiwi_fhir.types import BloodPressure, Interval, Quantity
 
 _SIDE = r"(\d{2,3})(?:(s)|-(\d{2,3}))?"
-_PRESSURE = re.compile(rf"{_SIDE}\s?(?:/|over)\s?{_SIDE}(?:\s?mm\s?/?hg)?", re.IGNORECASE)
+_PRESSURE = re.compile(rf"{_SIDE}\s?(?:/|over)\s?{_SIDE}(?:\s?mm\s?/?\[?hg\]?)?", re.IGNORECASE)
 # Not "200s": 200 to 209, or to 299?
 _TENS = re.compile(
     r"(?:in the |the )?([1-9]?[1-9]0)'?s(?:\s?(?:-|to|and)\s?(?:the )?([1-9]?[1-9]0)'?s)?", re.IGNORECASE

@@ -6,15 +6,14 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
-from pathlib import Path
 
 from kiwi_fhir.normalize.text.numbers import DIGITS, NUMBER, read_number
-from kiwi_fhir.tables import ListOf, MapOf, Schema, load_table, refuse
+from kiwi_fhir.tables import ListOf, MapOf, Mappings, Schema
 from kiwi_fhir.types import Interval, Quantity, Ratio
 
 _SIGNED = rf"-?{DIGITS}"
 _TO = r"\s?(?:-|–|to|through)\s?"
-_UNIT = r"(?P<unit>(?:10\s?[\^*e(⁰¹²³⁴-⁹]|[^\d\s.,]).*)"  # also "10^3/uL"
+_UNIT = r"(?P<unit>(?:10\s?[\^*ex(⁰¹²³⁴-⁹]|[^\d\s.,]).*)"  # also "10^3/uL"
 _SCALAR = re.compile(rf"(?P<value>{_SIGNED})(?:\s?{_UNIT})?", re.IGNORECASE)
 _RANGE = re.compile(
     rf"(?:from |(?P<between>between ))?(?P<low>{DIGITS})\s?(?P<first>[^\d\s.,–-][^\d–-]{{0,18}}?)?"
@@ -39,6 +38,7 @@ _PER = re.compile(r"\s?\bper\b\s?")
 _DEGREES = str.maketrans("º˚", "°°")
 _RAISED = re.compile("[⁰¹²³⁴-⁹]+")
 _LOWERED = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹", "0123456789")
+_POWER = re.compile(r"[x*]?10(?:\^|\*{1,2}|x|e\+?0?|\()?(\d{1,2})\)?(?!\d)", re.IGNORECASE)
 _ALIKE = str.maketrans("×μ", "xµ")
 
 _TIMES = ("s", "min", "h", "d", "wk", "mo", "a")
@@ -73,6 +73,8 @@ class Units:
         if found is None and not words.isascii():  # "×10³/µL" as "x10^3/µL"
             words = _RAISED.sub(lambda power: f"^{power[0].translate(_LOWERED)}", words).translate(_ALIKE)
             found = self.measures.get(words.lower())
+        if found is None and (power := _POWER.match(words)):  # "x10(3)/mcL", "10e+03/uL", "10X3/UL"
+            found = self.measures.get(f"10^{power[1]}{words[power.end() :].lower()}")
         if found is None and "per" in words.lower():
             found = self.measures.get(_SPACES.sub("", _PER.sub("/", unit.lower())))
         return found
@@ -192,20 +194,20 @@ class Units:
         return unit, None if code.startswith("U/") else code  # units are not UCUM's U, which is of enzymes
 
 
-def load_units(directory: Path | None) -> Units:
+def load_units(mappings: Mappings) -> Units:
     """units.toml. Raises MappingError, also for a time that FHIR's units-of-time does not have."""
-    table = load_table("units", directory, _SCHEMA)
+    table = mappings.table("units", _SCHEMA)
     for part, allowed in (("times", _TIMES), ("comparators", _COMPARATORS), ("limits", _COMPARATORS)):
         for key in table.get(part, {}):
             if key not in allowed:
-                refuse("units", f"{part}.{key}", f"is unknown; known are {', '.join(allowed)}", directory)
+                mappings.refuse("units", f"{part}.{key}", f"is unknown; known are {', '.join(allowed)}")
     for part in ("measures", "times", "doses"):
         seen: dict[str, str] = {}
         for code, words in table[part].items():
             for word in words:
                 if seen.setdefault(word, code) != code:
                     problem = f"'{word}' stands under '{seen[word]}' too; keep one of them"
-                    refuse("units", (part, code), problem, directory, (part, seen[word]))
+                    mappings.refuse("units", (part, code), problem, (part, seen[word]))
     flat = {
         part: {word: code for code, words in table.get(part, {}).items() for word in words}
         for part in ("measures", "times", "doses", "comparators", "limits")
@@ -213,8 +215,10 @@ def load_units(directory: Path | None) -> Units:
     comparators = {**flat["limits"], **flat["comparators"]}
     # "97.7 HR" is a heart rate's label, no hours: a result has no unit of time in one or two letters.
     times = {word: code for word, code in flat["times"].items() if len(word) > 2}
+    # A code as it stands, but for a single letter: "m" may be metres or millions.
+    codes = {words: code for code in table["measures"] if len(code) > 1 for words in (code.lower(), code)}
     return Units(
-        measures={**flat["measures"], **times},
+        measures={**codes, **flat["measures"], **times},
         times=flat["times"],
         doses=flat["doses"],
         comparator=_beginning(flat["comparators"]),

@@ -5,13 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 from kiwi_fhir.normalize.result.kinds import Kind
 from kiwi_fhir.normalize.result.quantity import Units
 from kiwi_fhir.normalize.result.ranges import judged
 from kiwi_fhir.normalize.result.values import Values, is_cut, load_values
 from kiwi_fhir.normalize.text.words import one_line
+from kiwi_fhir.tables import Mappings
 from kiwi_fhir.types import LabValue, Mention, Modifier, Ratio, ReferenceRange
 
 _AROUND = 24  # characters around a result in which "greater than", a unit and a flag fit
@@ -124,6 +124,6 @@ def _words(text: str, modifier: Modifier) -> str:
     return one_line(modifier.span.of(text))
 
 
-def load_results(directory: Path | None, units: Units) -> Results:
+def load_results(mappings: Mappings, units: Units) -> Results:
     """interpretations.toml. Raises MappingError."""
-    return Results(load_values(directory, units))
+    return Results(load_values(mappings, units))

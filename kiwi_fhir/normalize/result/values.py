@@ -9,14 +9,13 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from decimal import Decimal
-from pathlib import Path
 
 from kiwi_fhir.normalize.result.kinds import UNKNOWN, Kind
 from kiwi_fhir.normalize.result.pressure import read_pressure, read_tens
 from kiwi_fhir.normalize.result.quantity import Units
 from kiwi_fhir.normalize.result.ranges import read_range
 from kiwi_fhir.normalize.text.words import Phrases, Vocabulary, load_vocabulary
-from kiwi_fhir.tables import ListOf, load_table
+from kiwi_fhir.tables import ListOf, Mappings
 from kiwi_fhir.types import BloodPressure, Coding, Interval, LabValue, Modifier, Quantity, Ratio, ReferenceRange
 
 _LONGEST = 100  # characters; what is longer is a sentence, and not worth the patterns' time
@@ -42,8 +41,11 @@ _DIGIT = re.compile(r"\d")
 _CUT_BEFORE = re.compile(r"\d[.,:]?\Z")
 _CUT_BEHIND = re.compile(r"[.,:]?\d")
 _CUT = re.compile(r"[.,:/]?\d[\d.,]*(?:[A-Za-z%/][\w/^%²]*|s?/\d+s?)?")
+_POWER = r"10(?:[\^*]{1,2}\d{1,2}|[eExX]\+?\d{1,2}|\(\d{1,2}\)|[⁰¹²³⁴-⁹]+)"
 _REST = re.compile(
-    r"[A-Za-z/%°º][\w/^%²°]*|\s(?:(?:[x×]\s?)?10(?:[\^*eE]\d{1,2}|[⁰¹²³⁴-⁹]+)/\w+|[A-Za-zµμ]*[/%°º][\w^²/.%]*)"
+    rf"[A-Za-z/%°º](?:[\w/^%²°]|\[\w+\]|\{{[\w.]+\}})*"
+    rf"|\s(?:mm ?\[?Hg\]?|cm ?\[?H2O\]?|bpm)(?!\w)|\s?(?:[x×*]\s?)?{_POWER}/\w+"
+    rf"|\s[A-Za-zµμ]*[/%°º](?:[\w^²/.%]|\[\w+\]|\{{[\w.]+\}})*"
 )
 _FLAG_BEHIND = re.compile(
     r"\s?(?P<star>\*)|\s?[(\[]\s?(?P<words>[A-Za-z ]{1,20}?)\s?[)\]]"
@@ -231,11 +233,11 @@ def _clean(text: str) -> str:
     return words if words[1:2].isdigit() else words.lstrip(". ")
 
 
-def load_values(directory: Path | None, units: Units) -> Values:
+def load_values(mappings: Mappings, units: Units) -> Values:
     """interpretations.toml. Raises MappingError."""
     extra = {"qualifiers": ListOf(str), "awaited": ListOf(str)}
-    interpretations = load_vocabulary("interpretations", directory, extra)
-    table = load_table("interpretations", directory)
+    interpretations = load_vocabulary("interpretations", mappings, extra)
+    table = mappings.table("interpretations")
     awaited = Phrases.of({"awaited": table["awaited"]}, table.get("fillers", ()))
     return Values(units, interpretations, _qualified(table["qualifiers"]), awaited)
 

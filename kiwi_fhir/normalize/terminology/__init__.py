@@ -11,6 +11,7 @@ from kiwi_fhir.normalize.terminology.codes import load_codes
 from kiwi_fhir.normalize.terminology.linker import Linker, TermLinker
 from kiwi_fhir.normalize.terminology.rules import Rules, load_rules
 from kiwi_fhir.normalize.terminology.sources import DEFAULT, NONE, open_index
+from kiwi_fhir.tables import Mappings
 
 __all__ = ["DEFAULT", "NONE", "Linker", "TermLinker", "load_linker"]
 
@@ -21,7 +22,7 @@ def load_linker(
     fuzzy: bool = False,
     medcat: bool = False,
     trust_pack: bool = False,
-    tables_directory: Path | None = None,
+    mappings: Mappings | None = None,
 ) -> tuple[Linker | None, str]:
     """The linker of `--terminology` and the digest of what it knows beside the mapping files.
 
@@ -31,10 +32,11 @@ def load_linker(
     """
     if terminology == NONE:
         return None, NONE
-    rules = load_rules(tables_directory)
+    mappings = mappings or Mappings.read()
+    rules = load_rules(mappings)
     if medcat:
         return _medcat(Path(terminology), rules, trusted=trust_pack)
-    tables = load_codes(tables_directory, rules.sides)
+    tables = load_codes(mappings, rules.sides)
     index, digest = open_index(terminology, rules)
     return TermLinker(tables, rules, index, fuzzy=fuzzy), digest
 

@@ -5,11 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Literal
 
 from kiwi_fhir.normalize.terminology.names import key, phrases
-from kiwi_fhir.tables import ListOf, MapOf, OneOf, Schema, load_table, refuse
+from kiwi_fhir.tables import ListOf, MapOf, Mappings, OneOf, Schema
 from kiwi_fhir.types import MENTION_LABELS, Coding, MentionLabel
 
 #: The schema of a code table; `properties`, `levels`, `category`, `property` and `instead` are of tests.
@@ -65,16 +64,16 @@ class CodeTable:
     words: frozenset[str] = frozenset()
 
 
-def load_codes(directory: Path | None, sides: frozenset[str] = frozenset()) -> dict[MentionLabel, CodeTable]:
-    """The code table of each label (those of `directory` first).
+def load_codes(mappings: Mappings, sides: frozenset[str] = frozenset()) -> dict[MentionLabel, CodeTable]:
+    """The code table of each label.
 
     Raises MappingError naming file, line and key for a file that does not fit, and for a phrase with two meanings.
     """
-    return {label: _load(f"codes_{label}", directory, sides) for label in MENTION_LABELS}
+    return {label: _load(f"codes_{label}", mappings, sides) for label in MENTION_LABELS}
 
 
-def _load(name: str, directory: Path | None, sides: frozenset[str]) -> CodeTable:
-    table = load_table(name, directory, CODES)
+def _load(name: str, mappings: Mappings, sides: frozenset[str]) -> CodeTable:
+    table = mappings.table(name, CODES)
     entries = table.get("codes", {})
     places: dict[str, tuple[str, ...]] = {}
 
@@ -83,10 +82,10 @@ def _load(name: str, directory: Path | None, sides: frozenset[str]) -> CodeTable
         for phrase in phrases_of:
             item = key(phrase)
             if not item:
-                refuse(name, place, f"'{phrase}' holds no word", directory)
+                mappings.refuse(name, place, f"'{phrase}' holds no word")
             if places.setdefault(item, place) != place:
                 problem = f"'{phrase}' stands under '{'.'.join(places[item])}' too; keep one of them"
-                refuse(name, place, problem, directory, places[item])
+                mappings.refuse(name, place, problem, places[item])
             keys.append(item)
         return keys
 
@@ -107,18 +106,18 @@ def _load(name: str, directory: Path | None, sides: frozenset[str]) -> CodeTable
         number = entry.get("number")
         for code in (*entry["codes"], *sections.values(), *filter(None, [number])):
             if code not in entries:
-                refuse(name, place, f"the code '{code}' is not under [codes]", directory)
+                mappings.refuse(name, place, f"the code '{code}' is not under [codes]")
         ambiguous[item] = Ambiguous({code: long_forms[code] - {item} for code in entry["codes"]}, sections, number)
     for code, entry in entries.items():  # a display is a name too, where nothing else is called so
         if (shown := key(entry["display"])) and places.setdefault(shown, ("codes", code)) == ("codes", code):
             found.setdefault(shown, (code, "table"))
     fillers = {key(word) for word in table.get("fillers", ())} - {""}
-    known = load_table("sections", directory) if ambiguous else {}
+    known = mappings.table("sections") if ambiguous else {}
     for short, entry in table.get("ambiguous", {}).items():
         for kind in entry.get("sections", {}):
             if kind not in known:
                 problem = f"'{kind}' is no kind of section; known are {', '.join(known)}"
-                refuse(name, ("ambiguous", short), problem, directory)
+                mappings.refuse(name, ("ambiguous", short), problem)
     return CodeTable(
         codings={code: Coding(table["system"], code, entry["display"]) for code, entry in entries.items()},
         found=found,

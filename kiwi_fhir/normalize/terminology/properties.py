@@ -8,11 +8,10 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Literal
 
 from kiwi_fhir.normalize.terminology.codes import CODES
-from kiwi_fhir.tables import load_table, refuse
+from kiwi_fhir.tables import Mappings
 from kiwi_fhir.types import Coding, Fact, Interval, LabValue, Quantity, Ratio
 
 Category = Literal["laboratory", "vital-signs"]
@@ -91,20 +90,20 @@ class Properties:
         return judged or _DIGIT.search(said) is not None
 
 
-def load_properties(directory: Path | None) -> Properties:
-    """The properties of codes_test.toml (that of `directory` first).
+def load_properties(mappings: Mappings) -> Properties:
+    """The properties of codes_test.toml.
 
     Raises MappingError naming file, line and key for a property that is not there, and for a code of `instead` that
     has none: it would take every result.
     """
-    table = load_table(_TABLE, directory, CODES)
+    table = mappings.table(_TABLE, CODES)
     units = {name: frozenset(listed) for name, listed in table.get("properties", {}).items()}
     entries = table.get("codes", {})
     own = {code: entry["property"] for code, entry in entries.items() if "property" in entry}
     for code, name in own.items():
         if name not in units:
             problem = f"'{name}' is not under [properties]; known are {', '.join(units)}"
-            refuse(_TABLE, ("codes", code, "property"), problem, directory)
+            mappings.refuse(_TABLE, ("codes", code, "property"), problem)
     found = Properties(
         system=table["system"],
         units=units,
@@ -121,5 +120,5 @@ def load_properties(directory: Path | None) -> Properties:
         for other in others:
             if found._units_of(other) is None:
                 problem = "names no property of [properties]: give it one in an entry of its own"
-                refuse(_TABLE, ("codes", code, "instead", other.code or ""), problem, directory)
+                mappings.refuse(_TABLE, ("codes", code, "instead", other.code or ""), problem)
     return found

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from urllib.parse import quote
 
 from kiwi_fhir.normalize.terminology.names import key
-from kiwi_fhir.tables import ListOf, MapOf, Schema, load_table
+from kiwi_fhir.tables import ListOf, MapOf, Mappings, Schema
 from kiwi_fhir.types import MENTION_LABELS, MentionLabel
 
 _SCHEMA: dict[str, Schema] = {
@@ -58,9 +57,9 @@ class Rules:
         ]
 
 
-def load_rules(directory: Path | None) -> Rules:
-    """terminology.toml (that of `directory` first). Raises MappingError naming file, line and key."""
-    table = load_table("terminology", directory, _SCHEMA)
+def load_rules(mappings: Mappings) -> Rules:
+    """terminology.toml. Raises MappingError naming file, line and key."""
+    table = mappings.table("terminology", _SCHEMA)
     return Rules(
         determiners=frozenset(key(word) for word in table["determiners"]),
         sides=frozenset(key(word) for word in table["sides"]),

@@ -9,9 +9,8 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
-from pathlib import Path
 
-from kiwi_fhir.tables import ListOf, MapOf, Schema, load_table, refuse
+from kiwi_fhir.tables import ListOf, MapOf, Mappings, Schema
 from kiwi_fhir.types import Coding
 
 #: The schema of a file that gives codes of one system to words.
@@ -82,19 +81,19 @@ class Vocabulary:
         return self.codings[code] if code is not None else None
 
 
-def load_vocabulary(name: str, directory: Path | None, extra: Mapping[str, Schema] | None = None) -> Vocabulary:
+def load_vocabulary(name: str, mappings: Mappings, extra: Mapping[str, Schema] | None = None) -> Vocabulary:
     """The vocabulary of a mapping file; `extra` is the schema of further keys.
 
     Raises MappingError when the file does not fit, or gives two codes to one phrase.
     """
-    table = load_table(name, directory, {**VOCABULARY, **(extra or {})})
+    table = mappings.table(name, {**VOCABULARY, **(extra or {})})
     meanings: dict[str, str] = {}
     for code, entry in table["codes"].items():
         for word in entry["words"]:
             other = meanings.setdefault(plain(word) or word, code)
             if other != code:
                 problem = f"'{word}' stands under '{other}' too; keep one of them"
-                refuse(name, f"codes.{code}", problem, directory, f"codes.{other}")
+                mappings.refuse(name, f"codes.{code}", problem, f"codes.{other}")
     codings = {code: Coding(table["system"], code, entry["display"]) for code, entry in table["codes"].items()}
     scales = frozenset(code for code, entry in table["codes"].items() if entry.get("scale", False))
     return Vocabulary(Phrases(meanings, frozenset(table.get("fillers", ()))), codings, scales)
