@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     )
     from kiwi_fhir.run.frame import to_frame
     from kiwi_fhir.run.kiwi import Kiwi, NoteResult, load
-    from kiwi_fhir.types import Coding, Document, Fact, Failure, Mention, Modifier, ModelId, Note, Span
+    from kiwi_fhir.types import Coding, Document, Fact, Failure, Mention, ModelId, Modifier, Note, Span
 
 __all__ = [
     "Coding",

@@ -379,6 +379,19 @@ class Dosage:
 
 
 @dataclass(frozen=True, slots=True)
+class Reason:
+    """Why a fact is stated as it is, where a rule decided: the rule's name and the words (`span`) that it went by.
+
+    `rule` is a table of context.toml or frames.toml (`negation`, `warning`), `answer`, `subject`, or says why a mark of
+    the model does not count: `line` and `scope` (it does not reach the mention), `stands`, `unchanged` and `pseudo`
+    (its words say something else).
+    """
+
+    rule: str
+    span: Span
+
+
+@dataclass(frozen=True, slots=True)
 class Fact:
     """A mention made ready for a standard: what is said of whom, with codes and parsed values.
 
@@ -391,6 +404,9 @@ class Fact:
     says what a mention is in a statement about allergies: the substance (`reactions` are the facts of what it did;
     `intolerance` where the note calls it so), such a reaction, the statement that there is none, or `other`, which
     makes no resource.
+
+    `frame` is the kind of sentence (a table of frames.toml, or `as-needed`) that speaks of the mention without stating
+    it: it makes no resource. `because` has what the rules decided.
     """
 
     mention: Mention
@@ -416,3 +432,5 @@ class Fact:
     allergy: Literal["substance", "intolerance", "reaction", "none", "other"] | None = None
     allergy_category: Literal["food", "medication", "environment", "biologic"] | None = None
     reactions: tuple[Fact, ...] = ()
+    frame: str | None = None
+    because: tuple[Reason, ...] = ()

@@ -13,8 +13,8 @@ from kiwi_fhir.documents.headings import load_headings
 from kiwi_fhir.documents.structure import Structure, placed, read_structure
 from kiwi_fhir.normalize.ages import About
 from kiwi_fhir.normalize.context.allergies import load_allergies
+from kiwi_fhir.normalize.context.arbiter import Ruling, load_arbiter
 from kiwi_fhir.normalize.context.assertion import load_assertions, strongest
-from kiwi_fhir.normalize.context.context import load_context
 from kiwi_fhir.normalize.context.plans import load_plans
 from kiwi_fhir.normalize.dates import day_of, load_dates
 from kiwi_fhir.normalize.drug.dosage import load_dosages
@@ -51,7 +51,7 @@ class Normalizer:
         units = load_units(mappings)
         self._headings = load_headings(mappings)
         self._assertions = load_assertions(mappings)
-        self._context = load_context(mappings)
+        self._arbiter = load_arbiter(mappings)
         self._allergies = load_allergies(mappings)
         self._plans = load_plans(mappings)
         self._dates = load_dates(mappings)
@@ -73,20 +73,22 @@ class Normalizer:
         lowered, structure = lower(text), read_structure(text, self._headings)
         document = placed(document, structure)
         document = complete(self._dosages.sigs, document, structure)
-        document = self._context.complete(document, lowered, structure)
-        reasons, awaited = self._reasons(document)
+        rulings = self._arbiter.rule(text, lowered, document.mentions, structure)
+        document = replace(document, mentions=tuple(ruling.mention for ruling in rulings))
+        reasons = self._reasons(document)
         facts: list[Fact] = []
         linked = self._linker.codings(document) if self._linker is not None else [()] * len(document.mentions)
-        for mention, codings in zip(document.mentions, linked, strict=True):
+        for ruling, codings in zip(rulings, linked, strict=True):
+            mention = ruling.mention
             if mention.label == "problem":
-                fact = self._problem(text, mention, codings, note_date, awaited=mention.span in awaited)
+                fact = self._problem(text, mention, codings, note_date)
             elif mention.label == "test":
                 fact = self._fitted(self._test(text, mention, codings, note_date))
             elif mention.label == "drug":
                 fact = self._drug(text, lowered, mention, codings, note_date, reasons, structure)
             else:
                 fact = self._treatment(text, mention, codings, note_date, structure)
-            facts.append(fact)
+            facts.append(_ruled(fact, ruling))
         for index, fact in enumerate(facts):
             plan = self._plans.read(lowered, facts, index, structure) if fact.mention.label != "problem" else None
             if plan is not None:
@@ -107,9 +109,8 @@ class Normalizer:
         return replace(fact, codings=() if other is None else self._linker.of_test(other))
 
     def _problem(
-        self, text: str, mention: Mention, codings: tuple[Coding, ...], note_date: date | None, *, awaited: bool
+        self, text: str, mention: Mention, codings: tuple[Coding, ...], note_date: date | None
     ) -> Fact:
-        """`awaited` is a problem that a drug is taken as needed for."""
         rules = self._assertions
         family = mention.section in rules.family_sections
         relatives: list[Term] = []
@@ -127,7 +128,7 @@ class Normalizer:
         denied = any(self._dates.denies(_words(text, modifier.span)) for modifier in _all(mention, "temporal"))
         negated = denied or any(_all(mention, "negation"))
         conditions = {rules.condition(_words(text, modifier.span)) for modifier in _all(mention, "condition")}
-        if awaited or (negated and conditions == {"circumstance"}):  # "no dyspnea on exertion" says nothing of rest
+        if negated and conditions == {"circumstance"}:  # "no dyspnea on exertion" says nothing of rest
             conditions.add("conditional")
         condition = next((value for value in ("hypothetical", "conditional") if value in conditions), None)
         courses = self._terms(text, mention, "course", self._courses)
@@ -253,15 +254,14 @@ class Normalizer:
                 moments.append(self._dates.read(modifier, words, note_date, before=before, about=about))
         return tuple(moments)
 
-    def _reasons(self, document: Document) -> tuple[dict[Span, str], set[Span]]:
+    def _reasons(self, document: Document) -> dict[Span, str]:
         """What as-needed drugs are taken for where it is a problem behind the frequency ("prn for nausea and pain").
 
-        Gives the words by the frequency's span, and the spans of the problems, which are awaited and not there.
+        Gives the words by the frequency's span.
         """
         text = document.note.text
         problems = {mention.span.start: mention for mention in document.mentions if mention.label == "problem"}
         reasons: dict[Span, str] = {}
-        awaited: set[Span] = set()
         for mention in document.mentions:
             if mention.label != "drug" or not problems:
                 continue
@@ -279,12 +279,23 @@ class Normalizer:
                     continue
                 end = problem.span.end
                 while problem is not None:
-                    awaited.add(problem.span)
                     end = problem.span.end
                     joint = _AND.match(text, end)
                     problem = problems.get(joint.end()) if joint is not None else None
                 reasons[modifier.span] = _words(text, Span(gap.end(), end))
-        return reasons, awaited
+        return reasons
+
+
+def _ruled(fact: Fact, ruling: Ruling) -> Fact:
+    """`fact` as the arbiter ruled on its mention."""
+    assertion = fact.assertion
+    if ruling.relative:
+        assertion = "associated_with_someone_else"
+    elif ruling.frame is not None and assertion != "associated_with_someone_else":
+        assertion = "conditional" if ruling.frame == "as-needed" else "hypothetical"
+    if assertion == fact.assertion and not ruling.because:
+        return fact
+    return replace(fact, assertion=assertion, frame=ruling.frame, because=ruling.because)
 
 
 def _all(mention: Mention, label: ModifierLabel) -> list[Modifier]:

@@ -7,13 +7,13 @@ from dataclasses import replace
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from kiwi_fhir.normalize.context.context import load_context
 from written_documents import write
 
 from kiwi_fhir.documents.headings import load_headings
 from kiwi_fhir.documents.structure import read_structure
 from kiwi_fhir.errors import MappingError
 from kiwi_fhir.normalize import Normalizer
-from kiwi_fhir.normalize.context.context import load_context
 from kiwi_fhir.normalize.text.trie import any_of
 from kiwi_fhir.normalize.text.words import lower
 from kiwi_fhir.tables import Mappings
