@@ -7,24 +7,30 @@ from dataclasses import replace
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from kiwi_fhir.normalize.context.context import load_context
 from written_documents import write
 
 from kiwi_fhir.documents.headings import load_headings
 from kiwi_fhir.documents.structure import read_structure
 from kiwi_fhir.errors import MappingError
 from kiwi_fhir.normalize import Normalizer
+from kiwi_fhir.normalize.context.arbiter import load_arbiter
 from kiwi_fhir.normalize.text.trie import any_of
 from kiwi_fhir.normalize.text.words import lower
 from kiwi_fhir.tables import Mappings
 from kiwi_fhir.types import Document, Mention, Modifier, Note, Span
 
-CONTEXT = load_context(Mappings.read())
+ARBITER = load_arbiter(Mappings.read())
+HEADINGS = load_headings(Mappings.read())
 
 
-def complete(document, context=CONTEXT):
+def ruled(document):
+    """The arbiter's rulings on a document's mentions."""
     text = document.note.text
-    return context.complete(document, lower(text), read_structure(text, load_headings(Mappings.read())))
+    return ARBITER.rule(text, lower(text), document.mentions, read_structure(text, HEADINGS))
+
+
+def complete(document):
+    return replace(document, mentions=tuple(ruling.mention for ruling in ruled(document)))
 
 
 def added(text, *mentions, section=None):
@@ -74,9 +80,9 @@ def test_what_the_model_said_is_left_alone():
     assert second.modifiers == (Modifier("negation", Span(0, 2), rule=True),)
 
 
-def test_a_document_without_cues_is_the_same_object():
+def test_a_mention_without_cues_is_the_same_object():
     document = write("Fever.", ("problem", "Fever", {}))
-    assert complete(document) is document
+    assert complete(document).mentions[0] is document.mentions[0]
 
 
 def test_the_rules_can_be_switched_off_and_are_checked(tmp_path):
