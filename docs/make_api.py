@@ -1,6 +1,6 @@
 """Writes docs/api.md from the docstrings of the public names.
 
-    python docs/make_api.py
+python docs/make_api.py
 """
 
 from __future__ import annotations

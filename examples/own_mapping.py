@@ -1,6 +1,6 @@
 """A rule of the mappings changed: what a note states without doubt is unconfirmed here, as nobody has looked at it yet.
 
-    python examples/own_mapping.py
+python examples/own_mapping.py
 """
 
 import tempfile

@@ -1,13 +1,15 @@
 """A text to a FHIR bundle, and what was found in it as a table.
 
-    python examples/text_to_bundle.py
+python examples/text_to_bundle.py
 """
 
 import json
 
 import kiwi_fhir
 
-NOTE = "68-year-old woman with type 2 diabetes. She denies chest pain. Metformin 500 mg twice daily. Hemoglobin 9.8 g/dL."
+NOTE = (
+    "68-year-old woman with type 2 diabetes. She denies chest pain. Metformin 500 mg twice daily. Hemoglobin 9.8 g/dL."
+)
 
 kiwi = kiwi_fhir.load()
 result = kiwi(NOTE)

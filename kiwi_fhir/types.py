@@ -204,14 +204,18 @@ class NoteRows:
 class Result:
     """What a note became: its document, its bundle as one line of JSON, and the resources in it by type.
 
-    `not_mapped` counts the mentions that become no resource on purpose, by reason (`hypothetical`). `rows` is for an
-    OMOP database where one is written to, a failure where it has no place for the note.
+    `not_mapped` counts the mentions that become no resource on purpose, by reason (`hypothetical`); `merged` the
+    resources that say what another one says and went into it, by type; `conflicts` what the note says and takes back
+    (`decided`, `open`). `rows` is for an OMOP database where one is written to, a failure where it has no place for
+    the note.
     """
 
     document: Document
     bundle: bytes
     resources: Mapping[str, int]
     not_mapped: Mapping[str, int] = field(default_factory=dict)
+    merged: Mapping[str, int] = field(default_factory=dict)
+    conflicts: Mapping[str, int] = field(default_factory=dict)
     rows: NoteRows | Failure | None = None
 
 
@@ -395,10 +399,12 @@ class Reason:
 class Fact:
     """A mention made ready for a standard: what is said of whom, with codes and parsed values.
 
-    `text` is the mention's words. `assertion` is the strongest of what applies, `negated` and `doubt` keep what it
-    hides. `past` is stated history. `interruption` is of a drug or treatment that was going on. `category` is that of
-    a test: `laboratory` or `vital-signs`. `negative_finding` is a test whose negation is its result ("no Kernig
-    sign"), not that it was left out. Fields of modifiers that the mention's label does not allow stay empty.
+    `text` is the mention's words. `name` is the same for two mentions of one thing: the codes with what the words say
+    beside them, else the words as they are compared. `assertion` is the strongest of what applies, `negated` and
+    `doubt` keep what it hides. `past` is stated history. `interruption` is of a drug or treatment that was going on.
+    `category` is that of a test: `laboratory` or `vital-signs`. `negative_finding` is a test whose negation is its
+    result ("no Kernig sign"), not that it was left out. Fields of modifiers that the mention's label does not allow
+    stay empty.
 
     `plan` is of a drug, test or treatment: it (or its result) is to come, or (a drug) goes on or was given. `allergy`
     says what a mention is in a statement about allergies: the substance (`reactions` are the facts of what it did;
@@ -411,6 +417,7 @@ class Fact:
 
     mention: Mention
     text: str
+    name: str = ""
     assertion: Assertion = "present"
     codings: tuple[Coding, ...] = ()
     negated: bool = False

@@ -151,7 +151,7 @@ def print_report(report: dict[str, Any], output: str, console: Console) -> None:
         if notes[key]:
             parts.append(f"{notes[key]:,} {words}")
     table.add_row("notes", ", ".join(parts))
-    for name in ("mentions", "resources", "not_mapped", "failures"):
+    for name in ("mentions", "resources", "merged", "conflicts", "not_mapped", "failures"):
         if report[name]:
             table.add_row(
                 name.replace("_", " "), ", ".join(f"{count:,} {label}" for label, count in report[name].items())

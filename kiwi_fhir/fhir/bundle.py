@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
-from decimal import Decimal
-from typing import Any
+from typing import Any, NamedTuple
 
 import orjson
 
 from kiwi_fhir.errors import UsageError
 from kiwi_fhir.fhir.allergy_intolerance import allergy_intolerance
 from kiwi_fhir.fhir.condition import absent_observation, condition
-from kiwi_fhir.fhir.elements import Resource, Sheet, sheet_of
+from kiwi_fhir.fhir.conflicts import Settled, settle
+from kiwi_fhir.fhir.elements import Resource, Sheet, as_digits, sheet_of
 from kiwi_fhir.fhir.family_member_history import family_member_histories
 from kiwi_fhir.fhir.medication_request import medication_request
 from kiwi_fhir.fhir.medication_statement import medication_statement
+from kiwi_fhir.fhir.merge import Stated, merge
 from kiwi_fhir.fhir.observation import observations
 from kiwi_fhir.fhir.procedure import procedure
 from kiwi_fhir.fhir.profiles import claim
@@ -24,6 +26,20 @@ from kiwi_fhir.fhir.r4.validate import Finding, check_resource
 from kiwi_fhir.fhir.rules import load_rules
 from kiwi_fhir.tables import Mappings
 from kiwi_fhir.types import Document, Fact, Failure, Note
+
+
+class Written(NamedTuple):
+    """A note's bundle, what could not be written, and counts.
+
+    `merged` are the resources that went into others, by type; `conflicts` those `decided` and the pairs left `open`;
+    `contradicted` the mentions of what was left out for the former.
+    """
+
+    bundle: dict[str, Any]
+    failures: list[Failure]
+    merged: Counter[str]
+    conflicts: Counter[str]
+    contradicted: int
 
 
 class BundleWriter:
@@ -42,6 +58,11 @@ class BundleWriter:
         self._recorded = recorded
 
     def bundle(self, document: Document, facts: Sequence[Fact]) -> tuple[dict[str, Any], list[Failure]]:
+        """`write` without its counts."""
+        written = self.write(document, facts)
+        return written.bundle, written.failures
+
+    def write(self, document: Document, facts: Sequence[Fact]) -> Written:
         """The transaction Bundle of a document's facts, in text order, with a Provenance at the end.
 
         A resource that breaks a rule of FHIR is left out and becomes a Failure; the note's others are written. A note
@@ -50,22 +71,20 @@ class BundleWriter:
         """
         sheet = sheet_of(document.note, self._rules, tag=self._info.tag, scores=self._info.scores)
         failures: list[Failure] = []
-        written: list[Resource] = []
-        seen: set[str] = set()
         known: dict[int, Any] = {}
-        facts = [self._rules.trim(fact) for fact in facts]
-        families = iter(family_member_histories(sheet, [fact for fact in facts if self._is_family(fact)]))
-        for fact in facts:
-            resources = next(families) if self._is_family(fact) else self._resources(sheet, fact)
-            for resource in resources:
-                if self._rules.us_core:
-                    claim(resource)
-                findings = check_resource(resource, known)
-                if findings:
-                    failures.append(_failure(document.note, findings))
-                elif resource["id"] not in seen:  # the same mention twice says the same
-                    seen.add(resource["id"])
-                    written.append(resource)
+        every = self._stated(sheet, [self._rules.trim(fact) for fact in facts])
+        once = merge(every, self._rules.extensions) if self._rules.merge else every
+        right: list[Stated] = []
+        for item in once:
+            if self._rules.us_core:
+                claim(item.resource)
+            findings = check_resource(item.resource, known)
+            if findings:
+                failures.append(_failure(document.note, findings))
+            else:
+                right.append(item)
+        settled = settle(right, self._rules) if self._rules.merge else Settled(right)
+        written = [item.resource for item in settled.stated]
         bundle: Resource = {
             "resourceType": "Bundle",
             "id": sheet.id("Bundle"),
@@ -80,7 +99,12 @@ class BundleWriter:
             else:
                 written.append(source)
             bundle["entry"] = [_entry(resource) for resource in written]
-        return bundle, failures
+        merged = Counter(_kind(item) for item in every)
+        merged.subtract(_kind(item) for item in once)
+        conflicts = {"decided": len(settled.left_out), "open": settled.open}
+        return Written(
+            bundle, failures, +merged, +Counter(conflicts), sum(len(item.facts) for item in settled.left_out)
+        )
 
     def ignored(self, fact: Fact) -> str | None:
         """Why `fact` becomes no resource, as a short reason for counts; None where it becomes one."""
@@ -107,6 +131,15 @@ class BundleWriter:
     def _is_family(self, fact: Fact) -> bool:
         return fact.assertion == "associated_with_someone_else" and self.ignored(fact) is None
 
+    def _stated(self, sheet: Sheet, facts: Sequence[Fact]) -> list[Stated]:
+        """What each fact becomes, in text order; the same mention twice says the same."""
+        families = iter(family_member_histories(sheet, [fact for fact in facts if self._is_family(fact)]))
+        found: dict[str, Stated] = {}
+        for fact in facts:
+            for resource in next(families) if self._is_family(fact) else self._resources(sheet, fact):
+                found.setdefault(resource["id"], Stated(resource, (fact,)))
+        return list(found.values())
+
     def _resources(self, sheet: Sheet, fact: Fact) -> list[Resource]:
         if self.ignored(fact) is not None:
             return []
@@ -127,13 +160,11 @@ class BundleWriter:
 
 def to_json(bundle: dict[str, Any]) -> bytes:
     """A bundle or resource as one line of UTF-8 JSON without a line end, keys sorted, decimals with their digits."""
-    return orjson.dumps(bundle, default=_decimal, option=orjson.OPT_SORT_KEYS)
+    return orjson.dumps(bundle, default=as_digits, option=orjson.OPT_SORT_KEYS)
 
 
-def _decimal(value: object) -> orjson.Fragment:
-    if isinstance(value, Decimal):
-        return orjson.Fragment(format(value, "f"))
-    raise TypeError(type(value).__name__)
+def _kind(item: Stated) -> str:
+    return str(item.resource["resourceType"])
 
 
 def _entry(resource: Resource) -> Resource:

@@ -5,7 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import Any
+
+import orjson
 
 from kiwi_fhir.fhir.ids import uuid_of
 from kiwi_fhir.fhir.r4.invariants import UCUM
@@ -121,6 +124,24 @@ class Sheet:
         return {"url": f"{self.rules.extensions}modifier", "extension": parts}
 
 
+def gather(evidence: Sequence[Sequence[Resource]], extensions: str) -> list[Resource]:
+    """The evidence of several places as one: all places, how sure the surest is, then the rest, each once.
+
+    That a rule found it is only said where a rule found all of it.
+    """
+    places: list[Resource] = []
+    scores: list[Resource] = []
+    methods: list[Resource] = []
+    rest: list[Resource] = []
+    kinds = {DERIVATION: places, f"{extensions}confidence": scores, f"{extensions}method": methods}
+    for item in (item for part in evidence for item in part):
+        kind = kinds.get(item["url"], rest)
+        if kind is methods or item not in kind:
+            kind.append(item)
+    surest = [max(scores, key=lambda item: float(item["valueDecimal"]))] if scores else []
+    return [*places, *(methods[:1] if len(methods) == len(evidence) else surest), *rest]
+
+
 def sheet_of(note: Note, rules: Rules, *, tag: str, scores: bool) -> Sheet:
     """The sheet of a note; `tag` names model and version."""
     kind = _LITERAL.get(note.source.partition("/")[0]) or ("document-reference" if _is_whole(note.source) else None)
@@ -152,6 +173,13 @@ def _reference(kind: str, name: str, system: str) -> Resource:
     if is_id(name):
         return {"reference": f"{kind}/{name}"}
     return {"type": kind, "identifier": {"system": f"{system}:{kind.lower()}", "value": name}}
+
+
+def as_digits(value: object) -> orjson.Fragment:
+    """A Decimal as JSON, with its digits: orjson's `default`. Raises TypeError for all else."""
+    if isinstance(value, Decimal):
+        return orjson.Fragment(format(value, "f"))
+    raise TypeError(type(value).__name__)
 
 
 def words(text: str) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from kiwi_fhir.fhir.elements import Resource, Sheet, choose_when, coded, term
+from kiwi_fhir.fhir.elements import Resource, Sheet, choose_when, coded, gather, term
 from kiwi_fhir.types import Fact, Term
 
 _ROLES = "http://terminology.hl7.org/CodeSystem/v3-RoleCode"
@@ -21,14 +21,16 @@ def family_member_histories(sheet: Sheet, facts: Sequence[Fact]) -> list[list[Re
     """For each fact the FamilyMemberHistory resources that begin with it; what adds to an earlier one gives none.
 
     Status is partial: the note tells a part of that relative's history. The evidence of each condition stands with it;
-    the resource names the places in the text.
+    the resource names the places in the text. What is said twice of one relative is one condition, by `merge`.
     """
+    rules = sheet.rules
     people: dict[tuple[str, ...], Resource] = {}
+    conditions: dict[tuple[str, ...], Resource] = {}
     said: set[tuple[str, ...]] = set()
     found: list[list[Resource]] = []
     for fact in facts:
         begun: list[Resource] = []
-        for relative in _relatives(fact, sheet.rules.not_blood):
+        for relative in _relatives(fact, rules.not_blood):
             key = _key(fact, relative)
             span = fact.mention.span
             if (*key, str(span.start), str(span.end)) in said:
@@ -40,7 +42,17 @@ def family_member_histories(sheet: Sheet, facts: Sequence[Fact]) -> list[list[Re
                 begun.append(person)
             evidence = sheet.evidence(fact.mention)
             person["extension"].append(evidence[0])
-            person["condition"].append(_condition(sheet, fact, evidence))
+            condition = _condition(sheet, fact, evidence)
+            once = (
+                *key,
+                fact.name or fact.text.lower(),
+                *(f"{name} {condition[name]}" for name in condition if "onset" in name),
+            )
+            known = conditions.setdefault(once, condition)
+            if known is condition or not rules.merge:
+                person["condition"].append(condition)
+            else:
+                known["extension"] = gather([known["extension"], evidence], rules.extensions)
             _add_death(person, sheet, fact)
         found.append(begun)
     return found

@@ -53,8 +53,10 @@ def us_core(resource: Resource) -> str | None:
 
 
 def _condition(resource: Resource) -> str | None:
-    found = codes_of(resource.get("category")) & _CONDITIONS.keys()
-    return _CONDITIONS[found.pop()] if len(found) == 1 and "code" in resource else None
+    """Of one that stands in the problem list and elsewhere: that of the list."""
+    found = codes_of(resource.get("category"))
+    name = next((profile for category, profile in _CONDITIONS.items() if category in found), None)
+    return name if "code" in resource else None
 
 
 def _observation(resource: Resource) -> str | None:

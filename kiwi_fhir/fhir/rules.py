@@ -53,6 +53,8 @@ ELEMENTS: dict[MentionLabel, dict[ModifierLabel, str]] = {
 }
 _FIXED: frozenset[ModifierLabel] = frozenset({"negation", "uncertain", "condition", "subject"})
 _NONE = "none"
+#: Places by how much they count against others, the most first.
+_RANKS = ("assessments", "narratives", "lists")
 
 _SCHEMA: dict[str, Schema] = {
     "extensions": str,
@@ -118,6 +120,8 @@ _SCHEMA: dict[str, Schema] = {
         "otherwise": _PROCEDURE_STATUS,
     },
     "sections": {"ignored": ListOf(str)},
+    "merge": bool,
+    "conflicts": {**{rank: ListOf(str) for rank in _RANKS}, "passing": ListOf(str)},
 }
 
 #: Which field of a fact holds what a modifier that may be left out says.
@@ -143,7 +147,8 @@ _DOSAGE_FIELDS: dict[ModifierLabel, dict[str, Any]] = {
 class Rules:
     """fhir.toml, checked. The dicts are its tables; `ignored` is what `elements` leaves out.
 
-    `not_blood` is that of relationships.toml.
+    `not_blood` is that of relationships.toml. `places` are the kinds of section whose word counts, those that count
+    most first; `passing` begins the ICD-10-CM codes of what comes and goes.
     """
 
     extensions: str
@@ -161,6 +166,9 @@ class Rules:
     allergy: dict[str, str]
     ignored_sections: frozenset[str]
     not_blood: frozenset[str]
+    merge: bool
+    places: tuple[frozenset[str], ...]
+    passing: tuple[str, ...]
 
     def trim(self, fact: Fact) -> Fact:
         """`fact` without what the elements table leaves out."""
@@ -184,6 +192,7 @@ def load_rules(mappings: Mappings) -> Rules:
         "condition.problem_list_sections": table["condition"]["problem_list_sections"],
         "drug.listed_sections": table["drug"]["listed_sections"],
         "sections.ignored": table["sections"]["ignored"],
+        **{f"conflicts.{rank}": table["conflicts"][rank] for rank in _RANKS},
     }
     mappings.check_sections("fhir", sections)
     ignored = frozenset(
@@ -211,4 +220,7 @@ def load_rules(mappings: Mappings) -> Rules:
         allergy=table["allergy"],
         ignored_sections=frozenset(table["sections"]["ignored"]),
         not_blood=frozenset(mappings.table("relationships")["not_blood"]),
+        merge=table["merge"],
+        places=tuple(frozenset(table["conflicts"][rank]) for rank in _RANKS),
+        passing=tuple(table["conflicts"]["passing"]),
     )

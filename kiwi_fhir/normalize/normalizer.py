@@ -22,10 +22,13 @@ from kiwi_fhir.normalize.drug.owners import complete
 from kiwi_fhir.normalize.drug.timing import load_frequencies
 from kiwi_fhir.normalize.laterality import load_lateralities
 from kiwi_fhir.normalize.result.kinds import load_tests
+from kiwi_fhir.normalize.result.owners import Owned
 from kiwi_fhir.normalize.result.quantity import load_units
 from kiwi_fhir.normalize.result.results import load_results
 from kiwi_fhir.normalize.terminology import Linker
+from kiwi_fhir.normalize.terminology.identity import name_of
 from kiwi_fhir.normalize.terminology.properties import load_properties
+from kiwi_fhir.normalize.terminology.rules import load_rules
 from kiwi_fhir.normalize.text.words import Vocabulary, load_vocabulary, lower, one_line
 from kiwi_fhir.tables import Mappings
 from kiwi_fhir.types import Assertion, Coding, Document, Fact, Mention, Modifier, ModifierLabel, Moment, Span, Term
@@ -47,6 +50,7 @@ class Normalizer:
         """
         self._linker = linker
         mappings = mappings or Mappings.read()
+        self._rules = load_rules(mappings)
         self._properties = None if linker is None else load_properties(mappings)
         units = load_units(mappings)
         self._headings = load_headings(mappings)
@@ -55,8 +59,8 @@ class Normalizer:
         self._allergies = load_allergies(mappings)
         self._plans = load_plans(mappings)
         self._dates = load_dates(mappings)
-        self._results = load_results(mappings, units)
         self._tests = load_tests(mappings)
+        self._results = load_results(mappings, units, self._tests)
         self._severities = load_vocabulary("severity", mappings)
         self._courses = load_vocabulary("course", mappings)
         self._lateralities = load_lateralities(mappings)
@@ -73,7 +77,8 @@ class Normalizer:
         lowered, structure = lower(text), read_structure(text, self._headings)
         document = placed(document, structure)
         document = complete(self._dosages.sigs, document, structure)
-        rulings = self._arbiter.rule(text, lowered, document.mentions, structure)
+        owned = self._results.owners.settle(text, document.mentions, structure)
+        rulings = self._arbiter.rule(text, lowered, owned.mentions, structure)
         document = replace(document, mentions=tuple(ruling.mention for ruling in rulings))
         reasons = self._reasons(document)
         facts: list[Fact] = []
@@ -83,7 +88,7 @@ class Normalizer:
             if mention.label == "problem":
                 fact = self._problem(text, mention, codings, note_date)
             elif mention.label == "test":
-                fact = self._fitted(self._test(text, mention, codings, note_date))
+                fact = self._fitted(self._test(text, mention, codings, note_date, owned))
             elif mention.label == "drug":
                 fact = self._drug(text, lowered, mention, codings, note_date, reasons, structure)
             else:
@@ -93,7 +98,8 @@ class Normalizer:
             plan = self._plans.read(lowered, facts, index, structure) if fact.mention.label != "problem" else None
             if plan is not None:
                 facts[index] = replace(fact, plan=plan)
-        return self._allergies.resolve(text, lowered, structure, facts)
+        facts = self._allergies.resolve(text, lowered, structure, facts)
+        return [replace(fact, name=name_of(fact, self._rules)) for fact in facts]
 
     def _fitted(self, fact: Fact) -> Fact:
         """A test with the code that its results can have, or none, and with the code's category."""
@@ -108,9 +114,7 @@ class Normalizer:
         other = self._properties.other(wrong, fact)
         return replace(fact, codings=() if other is None else self._linker.of_test(other))
 
-    def _problem(
-        self, text: str, mention: Mention, codings: tuple[Coding, ...], note_date: date | None
-    ) -> Fact:
+    def _problem(self, text: str, mention: Mention, codings: tuple[Coding, ...], note_date: date | None) -> Fact:
         rules = self._assertions
         family = mention.section in rules.family_sections
         relatives: list[Term] = []
@@ -158,10 +162,12 @@ class Normalizer:
             moments=tuple(_with_end(text, moment, courses) for moment in moments),
         )
 
-    def _test(self, text: str, mention: Mention, codings: tuple[Coding, ...], note_date: date | None) -> Fact:
+    def _test(
+        self, text: str, mention: Mention, codings: tuple[Coding, ...], note_date: date | None, owned: Owned
+    ) -> Fact:
         words = _words(text, mention.span)
         kind = self._tests.kind(words)
-        values, ranges, awaited = self._results.read(text, mention, kind)
+        values, ranges, awaited = self._results.read(text, mention, kind, owned)
         negations = [
             self._assertions.negation_kind(_words(text, modifier.span)) for modifier in _all(mention, "negation")
         ]

@@ -65,11 +65,14 @@ class DocumentMapper:
 
     def result(self, document: Document, facts: Sequence[Fact]) -> tuple[Result, list[Failure]]:
         """What `document` and its `facts` become."""
-        bundle, failures = self._writer.bundle(document, facts)
-        resources = Counter(str(entry["resource"]["resourceType"]) for entry in bundle.get("entry", ()))
+        written = self._writer.write(document, facts)
+        resources = Counter(str(entry["resource"]["resourceType"]) for entry in written.bundle.get("entry", ()))
         ignored = Counter(reason for fact in facts if (reason := self._writer.ignored(fact)) is not None)
+        if written.contradicted:
+            ignored["contradicted"] = written.contradicted
         rows = None if self._rows is None else _rows(self._rows, document, facts)
-        return Result(document, to_json(bundle), resources, ignored, rows), failures
+        bundle = to_json(written.bundle)
+        return Result(document, bundle, resources, ignored, written.merged, written.conflicts, rows), written.failures
 
 
 def _row_maker(config: Config, model: ModelId, recorded: str) -> RowMaker:

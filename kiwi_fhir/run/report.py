@@ -27,7 +27,8 @@ def finish(
     """Gather what the manifest says into failures.ndjson and run.json; remove shards that this input has no more."""
     kept = list(_current(run, complete=status == "done"))
     sums: dict[str, Counter[str]] = {
-        name: Counter() for name in ("notes", "mentions", "modifiers", "resources", "not_mapped", "failures")
+        name: Counter()
+        for name in ("notes", "mentions", "modifiers", "resources", "not_mapped", "merged", "conflicts", "failures")
     }
     for entry in kept:
         for name, counter in sums.items():

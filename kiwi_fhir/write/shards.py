@@ -34,7 +34,8 @@ class Entry:
 
     `digest` is of what was read, `fingerprint` of what it was read with (program, model, mapping, config); `files`
     holds `(path, SHA-256, bytes)`. Counts are of notes, of mentions and modifiers by label, of resources by type, of
-    mentions without a resource by reason, one of which is `below min_score`: those are not among the mentions.
+    mentions without a resource by reason, one of which is `below min_score`: those are not among the mentions; then of
+    resources that went into others by type, and of conflicts.
     """
 
     key: str
@@ -47,6 +48,8 @@ class Entry:
     modifiers: dict[str, int]
     resources: dict[str, int]
     not_mapped: dict[str, int]
+    merged: dict[str, int]
+    conflicts: dict[str, int]
     failures: dict[str, int]
     files: list[tuple[str, str, int]]
 
@@ -119,6 +122,8 @@ def _entry(
     modifiers: Counter[str] = Counter()
     resources: Counter[str] = Counter()
     not_mapped: Counter[str] = Counter()
+    merged: Counter[str] = Counter()
+    conflicts: Counter[str] = Counter()
     left_out = 0
     empty = no_patient = 0
     for result in shard.items:
@@ -131,6 +136,8 @@ def _entry(
         modifiers.update(label for label, _ in distinct)
         resources.update(result.resources)
         not_mapped.update(result.not_mapped)
+        merged.update(result.merged)
+        conflicts.update(result.conflicts)
         left_out += document.left_out
     if left_out:
         not_mapped["below min_score"] = left_out
@@ -153,6 +160,8 @@ def _entry(
         dict(modifiers),
         dict(resources),
         dict(not_mapped),
+        dict(merged),
+        dict(conflicts),
         dict(Counter(failure.error for failure in shard.failures)),
         files,
     )

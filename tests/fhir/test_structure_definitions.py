@@ -20,10 +20,12 @@ BASE = "urn:kiwi-fhir:extension:"
 FHIR = Path(kiwi_fhir.__file__).parent / "fhir"
 DEFINITIONS = json.loads((FHIR / "structure_definitions.json").read_text())
 
-#: What VISIT has not: sides, a combination, allergies with their reactions.
+#: What VISIT has not: sides, a combination, allergies with their reactions, a contradiction.
 MORE = write(
-    "Pain in left knee. Percocet 5/325 mg. Allergies: codeine causes rash.",
+    "Pain in left knee. No cough. Cough at night. Percocet 5/325 mg. Allergies: codeine causes rash.",
     ("problem", "Pain", {"bodyloc": "left knee"}),
+    ("problem", "cough", {"negation": "No"}),
+    ("problem", "Cough", {}),
     ("drug", "Percocet", {"strength": "5/325 mg"}),
     ("drug", "codeine", {}),
     ("problem", "rash", {}),
@@ -59,7 +61,7 @@ def written(value, found):
 
 def _type(suffix):
     """The type of `value` + suffix: names of primitive ones begin in lower case."""
-    return suffix if suffix in ("CodeableConcept", "Quantity") else suffix[0].lower() + suffix[1:]
+    return suffix if suffix in ("CodeableConcept", "Quantity", "Reference") else suffix[0].lower() + suffix[1:]
 
 
 @pytest.fixture(scope="module")

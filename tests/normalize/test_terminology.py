@@ -212,7 +212,11 @@ def test_facts_get_the_codings(tables, linker):
     linked = Normalizer(Mappings.read(tables), linker).facts(document)
     assert [fact.codings for fact in plain] == [(), ()]
     assert [fact.codings[0].code for fact in linked] == ["I10", "1191"]
-    assert [replace(fact, codings=()) for fact in linked] == plain
+    assert [replace(fact, codings=(), name=fact.text.lower()) for fact in linked] == plain
+    assert [(fact.name, other.name) for fact, other in zip(plain, linked, strict=True)] == [
+        ("htn", f"{ICD}|I10|"),
+        ("asa", f"{RXNORM}|1191|"),
+    ]
     assert load_linker("none", mappings=Mappings.read(tables)) == (None, "none")
 
 

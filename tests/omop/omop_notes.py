@@ -87,7 +87,7 @@ def result(of, note_, found=None):
         rows = of.rows(document, facts() if found is None else found)
     except NoteError as error:
         rows = Failure(note_.id, "write", error.reason, str(error))
-    return Result(document, b"{}", {}, {}, rows)
+    return Result(document, b"{}", {}, rows=rows)
 
 
 def results(of, numbers, *, repeat=1):

@@ -114,7 +114,9 @@ class Arbiter:
             inside = span.start < phrase.span.end < span.end and phrase.says in ("unchanged", "stands", "cue")
             if not inside or (phrase.says == "unchanged" and self._is_neutral(text, span)):
                 continue
-            begin[at] = phrase.span.end + len(text[phrase.span.end : span.end]) - len(text[phrase.span.end : span.end].lstrip())
+            begin[at] = (
+                phrase.span.end + len(text[phrase.span.end : span.end]) - len(text[phrase.span.end : span.end].lstrip())
+            )
             if phrase.says != "cue":
                 cases[at].mention = replace(cases[at].mention, span=Span(begin[at], span.end))
                 cases[at].changed = True

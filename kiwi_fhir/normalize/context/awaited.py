@@ -61,9 +61,15 @@ class Awaited:
                 if not self.bare.fullmatch(text, mention.span.end, found.start()):
                     break
                 begin = index
-                while begin and mentions[begin - 1].label == "problem" and _JOINT.fullmatch(text, mentions[begin - 1].span.end, mentions[begin].span.start):
+                while (
+                    begin
+                    and mentions[begin - 1].label == "problem"
+                    and _JOINT.fullmatch(text, mentions[begin - 1].span.end, mentions[begin].span.start)
+                ):
                     begin -= 1
-                if self.behind.search(text, max(sentence.start, mentions[begin].span.start - _REACH), mentions[begin].span.start):
+                if self.behind.search(
+                    text, max(sentence.start, mentions[begin].span.start - _REACH), mentions[begin].span.start
+                ):
                     yield from ((one, reached) for one in range(begin, index + 1))
                 break
 

@@ -37,7 +37,8 @@ CONTEXT: dict[str, Schema] = {
     "as_needed": {"words": ListOf(str), "for": ListOf(str)},
     "answers": {"yes": ListOf(str), "no": ListOf(str)},
     "subject": dict.fromkeys(
-        ("behind", "has", "family", "patient", "offspring", "persons", "between", "owned", "unowned", "reports"), ListOf(str)
+        ("behind", "has", "family", "patient", "offspring", "persons", "between", "owned", "unowned", "reports"),
+        ListOf(str),
     ),
 }
 #: The schema of frames.toml.

@@ -83,9 +83,7 @@ class People:
             for span in chosen:
                 yield index, Modifier("subject", span, rule=True)
 
-    def is_not_his(
-        self, text: str, mentions: Sequence[Mention], index: int, mark: Modifier
-    ) -> bool:
+    def is_not_his(self, text: str, mentions: Sequence[Mention], index: int, mark: Modifier) -> bool:
         """Whether a `subject` mark of the model before a mention belongs to others: it stands in brackets behind one of
         them, or the mention has a person of its own: "diabetes (father), stroke (mother)", "Father: gout; mother: lupus". "The
         child" is the patient, outside family history.

@@ -32,9 +32,7 @@ def _choices(phrase: str) -> list[str]:
     if choice is None:
         return [phrase]
     start, end = choice.span()
-    return [
-        one for part in choice[1].split("|") for one in _choices(f"{phrase[:start]}{part}{phrase[end:]}")
-    ]
+    return [one for part in choice[1].split("|") for one in _choices(f"{phrase[:start]}{part}{phrase[end:]}")]
 
 
 def _contractions(phrase: str) -> list[str]:

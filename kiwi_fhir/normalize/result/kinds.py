@@ -12,7 +12,7 @@ from kiwi_fhir.tables import ListOf, Mappings, Schema
 
 Category = Literal["laboratory", "vital-signs"]
 
-_LISTS = ("vital-signs", "laboratory", "blood-pressure", "signed", "in-litres", "in-seconds")
+_LISTS = ("vital-signs", "laboratory", "panels", "blood-pressure", "signed", "in-litres", "in-seconds")
 _SCHEMA: dict[str, Schema] = {
     **{name: ListOf(str) for name in ("fillers", *_LISTS)},
     "findings": ListOf(str),
@@ -24,13 +24,14 @@ _SCHEMA: dict[str, Schema] = {
 class Kind:
     """What is known of a test; `name` is its words, compared as all phrases are.
 
-    `blood_pressure`: "120/80" is systolic over diastolic. `signed`: it may be below zero. `in_litres`: its "2.5 L" is
-    litres. `in_seconds`: its "30s" may be seconds. `examined`: looked for by eye, hand or ear, so "2+" is only a grade.
-    `finding`: its negation is its result.
+    `panel`: a number is none of its results. `blood_pressure`: "120/80" is systolic over diastolic. `signed`: it may be
+    below zero. `in_litres`: its "2.5 L" is litres. `in_seconds`: its "30s" may be seconds. `examined`: looked for by
+    eye, hand or ear, so "2+" is only a grade. `finding`: its negation is its result.
     """
 
     name: str = ""
     category: Category | None = None
+    panel: bool = False
     blood_pressure: bool = False
     signed: bool = False
     in_litres: bool = False
@@ -64,6 +65,7 @@ class Tests:
         return Kind(
             name=name,
             category="vital-signs" if "vital-signs" in listed else "laboratory" if "laboratory" in listed else None,
+            panel="panels" in listed,
             blood_pressure="blood-pressure" in listed,
             signed="signed" in listed,
             in_litres="in-litres" in listed,

@@ -6,9 +6,11 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from kiwi_fhir.normalize.result.kinds import Kind
+from kiwi_fhir.normalize.result.kinds import Kind, Tests
+from kiwi_fhir.normalize.result.owners import Owned, Owners
 from kiwi_fhir.normalize.result.quantity import Units
 from kiwi_fhir.normalize.result.ranges import judged
+from kiwi_fhir.normalize.result.rows import Rows
 from kiwi_fhir.normalize.result.values import Values, is_cut, load_values
 from kiwi_fhir.normalize.text.words import one_line
 from kiwi_fhir.tables import Mappings
@@ -27,11 +29,14 @@ class Results:
     """Reads the `labvalue` and `reference_range` modifiers of a test."""
 
     values: Values
+    owners: Owners
 
     def read(
-        self, text: str, mention: Mention, kind: Kind
+        self, text: str, mention: Mention, kind: Kind, owned: Owned
     ) -> tuple[tuple[LabValue, ...], tuple[ReferenceRange, ...], bool]:
         """The results and normal ranges of a mention in the note `text`, and whether a result is still to come.
+
+        `owned` is what `owners` says of the note's mentions.
 
         A result that the note does not judge is judged by the range, where there is one.
         """
@@ -48,7 +53,7 @@ class Results:
                 first = first or modifier
                 normal = self._as_range(text, modifier, first, kind)
                 if normal is None:
-                    values.append(self._value(text, modifier, kind))
+                    values.append(self._value(text, modifier, kind, owned))
                 else:
                     ranges.append(normal)
         if len(values) > 1:
@@ -59,10 +64,14 @@ class Results:
             values = [self._judged(value, ranges[0]) for value in values]
         return tuple(values), tuple(ranges), awaited
 
-    def _value(self, text: str, modifier: Modifier, kind: Kind) -> LabValue:
+    def _value(self, text: str, modifier: Modifier, kind: Kind, owned: Owned) -> LabValue:
         start, end = modifier.span.start, modifier.span.end
+        if modifier.span in owned.unsure:
+            return LabValue(modifier, _words(text, modifier))
         before, behind = text[max(0, start - _AROUND) : start], text[end : end + _AROUND]
-        return self.values.read(modifier, _words(text, modifier), kind, before=before, behind=behind)
+        value = self.values.read(modifier, _words(text, modifier), kind, before=before, behind=behind)
+        row = owned.rows.get(modifier.span)
+        return value if row is None else self.values.complete(value, text, row)
 
     def _range(self, text: str, modifier: Modifier, words: str) -> ReferenceRange:
         start, end = modifier.span.start, modifier.span.end
@@ -124,6 +133,7 @@ def _words(text: str, modifier: Modifier) -> str:
     return one_line(modifier.span.of(text))
 
 
-def load_results(mappings: Mappings, units: Units) -> Results:
+def load_results(mappings: Mappings, units: Units, tests: Tests) -> Results:
     """interpretations.toml. Raises MappingError."""
-    return Results(load_values(mappings, units))
+    values = load_values(mappings, units)
+    return Results(values, Owners(Rows(units, values.interpretations), tests))

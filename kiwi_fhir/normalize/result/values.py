@@ -7,14 +7,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 
 from kiwi_fhir.normalize.result.kinds import UNKNOWN, Kind
 from kiwi_fhir.normalize.result.pressure import read_pressure, read_tens
 from kiwi_fhir.normalize.result.quantity import Units
 from kiwi_fhir.normalize.result.ranges import read_range
-from kiwi_fhir.normalize.text.words import Phrases, Vocabulary, load_vocabulary
+from kiwi_fhir.normalize.result.rows import Row
+from kiwi_fhir.normalize.text.words import Phrases, Vocabulary, load_vocabulary, one_line
 from kiwi_fhir.tables import ListOf, Mappings
 from kiwi_fhir.types import BloodPressure, Coding, Interval, LabValue, Modifier, Quantity, Ratio, ReferenceRange
 
@@ -106,6 +107,15 @@ class Values:
         if isinstance(value, Quantity | Interval) and judgement is None and behind:
             judgement = self._flag_behind(value, behind, test)
         return LabValue(modifier, text, value, judgement if value is not None else None)
+
+    def complete(self, value: LabValue, text: str, row: Row) -> LabValue:
+        """A result with the unit and the flag that its row has, where its own words say none."""
+        measured, judgement = value.value, value.interpretation
+        if row.unit is not None and isinstance(measured, Quantity | Interval) and _one(measured).unit is None:
+            measured = _in_unit(measured, unit := one_line(row.unit.of(text)), self.units.code(unit))
+        if row.flag is not None and measured is not None and judgement is None:
+            judgement = self.interpretation(row.flag)
+        return replace(value, value=measured, interpretation=judgement)
 
     def reference_range(self, modifier: Modifier, text: str) -> ReferenceRange:
         """The range that `text` says: `0.5-1.2`, `(< 5 mg/dL)`, `normal 0.34 to 5.60`."""
@@ -218,6 +228,13 @@ def _one(value: Value | None) -> Quantity:
     if isinstance(value, Interval):
         value = value.low or value.high
     return value if isinstance(value, Quantity) else _NO_UNIT
+
+
+def _in_unit(value: Quantity | Interval, unit: str, code: str | None) -> Quantity | Interval:
+    if isinstance(value, Quantity):
+        return replace(value, unit=unit, code=code)
+    ends = (None if end is None else replace(end, unit=unit, code=code) for end in (value.low, value.high))
+    return Interval(*ends)
 
 
 def is_cut(before: str, behind: str) -> bool:

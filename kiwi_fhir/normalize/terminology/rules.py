@@ -13,6 +13,7 @@ from kiwi_fhir.types import MENTION_LABELS, MentionLabel
 _SCHEMA: dict[str, Schema] = {
     "determiners": ListOf(str),
     "sides": ListOf(str),
+    "qualifiers": ListOf(str),
     "opposites": ListOf(str),
     "endings": ListOf(str),
     "athena": {label: {"domains": ListOf(str), "vocabularies": ListOf(str)} for label in MENTION_LABELS},
@@ -29,6 +30,7 @@ class Rules:
 
     determiners: frozenset[str]
     sides: frozenset[str]
+    qualifiers: frozenset[str]
     opposites: tuple[str, ...]
     endings: tuple[str, ...]
     ranks: Mapping[MentionLabel, tuple[Mapping[str, int], Mapping[str, int]]]
@@ -63,6 +65,7 @@ def load_rules(mappings: Mappings) -> Rules:
     return Rules(
         determiners=frozenset(key(word) for word in table["determiners"]),
         sides=frozenset(key(word) for word in table["sides"]),
+        qualifiers=frozenset(key(word) for word in table["qualifiers"]),
         opposites=tuple(sorted(table["opposites"], key=lambda item: (-len(item), item))),
         endings=tuple(table["endings"]),
         ranks={
