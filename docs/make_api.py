@@ -15,8 +15,8 @@ import kiwi_fhir.beam
 
 HEAD = """# Python API
 
-Made from the docstrings by `python docs/make_api.py`; a test holds both together. The names here are promises, others are
-not. `import kiwi_fhir` imports nothing heavy: each name is imported when it is asked for.
+Made from the docstrings by `python docs/make_api.py`; a test holds both together. The names here are promises, others
+are not. `import kiwi_fhir` imports nothing heavy: each name is imported when it is asked for.
 """
 
 

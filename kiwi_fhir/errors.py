@@ -13,6 +13,8 @@ KiwiError              exit 1   anything that ends a run; the message is one sen
 
 from __future__ import annotations
 
+from types import TracebackType
+
 
 class KiwiError(Exception):
     """The root: one sentence for the user and the exit code of the process."""
@@ -68,3 +70,34 @@ class NoteError(KiwiError):
     def __init__(self, reason: str, message: str) -> None:
         super().__init__(message)
         self.reason = reason
+
+
+def sentence(error: BaseException) -> str:
+    """What a user is told of `error`: our own message, the system's word, or the class and place of a foreign one.
+
+    The message of a foreign exception may hold note text and is never in it.
+    """
+    if isinstance(error, KiwiError):
+        return str(error)
+    if isinstance(error, OSError):
+        where = f" ({error.filename})" if error.filename else ""
+        return f"The system refused: {error.strerror or type(error).__name__}{where}."
+    where = f" at {found}" if (found := place(error)) else ""
+    return f"The program failed with {type(error).__name__}{where}: run again with --debug and report what it shows."
+
+
+def place(error: BaseException) -> str | None:
+    """`MODULE:LINE` where `error` left our code (`kiwi_fhir.fhir.bundle:120`), else where it was raised.
+
+    None for an exception that was not raised.
+    """
+    found = None
+    ours = False
+    trace: TracebackType | None = error.__traceback__
+    while trace is not None:
+        module = str(trace.tb_frame.f_globals.get("__name__"))
+        mine = module.partition(".")[0] == __package__
+        if mine or not ours:
+            found, ours = f"{module}:{trace.tb_lineno}", mine
+        trace = trace.tb_next
+    return found

@@ -177,7 +177,8 @@ class Document:
 class Failure:
     """What a stage could not handle: `error` is a short class (`invalid-base64`), `message` holds no note text.
 
-    `kept` says that only a part of the note is lost (one resource, say) and the rest was written.
+    `kept` says that only a part of the note is lost (one resource, say) and the rest was written. `at` is the
+    `MODULE:LINE` of our code where a foreign exception came from, whose own message is never shown.
     """
 
     note_id: str
@@ -185,6 +186,7 @@ class Failure:
     error: str
     message: str
     kept: bool = False
+    at: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -296,6 +298,7 @@ class LabValue:
 
     `interpretation` is of v3-ObservationInterpretation (`NEG`, `H`). `is_scale` says that the words are a value of
     a scale (negative, 2+) and not free text. `remark` is what words right behind the value add ("1:160, speckled").
+    `times` are its own where they are not simply the fact's: none at all where it is older and nothing says of when.
     """
 
     modifier: Modifier
@@ -304,6 +307,7 @@ class LabValue:
     interpretation: Coding | None = None
     is_scale: bool = False
     remark: str | None = None
+    times: tuple[Moment, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,37 +3,19 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 
-from kiwi_fhir.errors import KiwiError
-
-FAILED = 1
+from kiwi_fhir.errors import KiwiError, sentence
 
 
-def main() -> None:
-    """Run the command line; every error of ours is one sentence and an exit code, never a traceback."""
+def main(command: Callable[[], object] | None = None) -> None:
+    """Run the command line, or only `command` of it; an error is one sentence and an exit code, never a traceback."""
     from kiwi_fhir.cli.commands import app
 
-    debug = "--debug" in sys.argv
     try:
-        app()
-    except KiwiError as error:
-        if debug:
-            raise
-        _say(str(error))
-        sys.exit(error.exit_code)
-    except OSError as error:
-        if debug:
-            raise
-        where = f" ({error.filename})" if error.filename else ""
-        _say(f"The system refused: {error.strerror or type(error).__name__}{where}.")
-        sys.exit(FAILED)
+        (command or app)()
     except Exception as error:
-        if debug:
+        if "--debug" in sys.argv:
             raise
-        # The message of a foreign exception may hold note text: only its class is shown.
-        _say(f"The program failed with {type(error).__name__}: run again with --debug and report what it shows.")
-        sys.exit(FAILED)
-
-
-def _say(sentence: str) -> None:
-    sys.stderr.write(f"kiwi-fhir: {sentence}\n")
+        sys.stderr.write(f"kiwi-fhir: {sentence(error)}\n")
+        sys.exit(error.exit_code if isinstance(error, KiwiError) else KiwiError.exit_code)

@@ -13,7 +13,7 @@ from rich.table import Table
 from kiwi_fhir.cli.run import input_files
 from kiwi_fhir.config import Config
 from kiwi_fhir.errors import InputError
-from kiwi_fhir.extract import ModelChoice
+from kiwi_fhir.extract import load_for
 from kiwi_fhir.notes import Source, release
 from kiwi_fhir.run.mapper import DocumentMapper
 from kiwi_fhir.run.prepare import open_source
@@ -45,9 +45,7 @@ def _estimate(
     terminology = DocumentMapper(
         config, mappings
     ).terminology  # mapping files and terminology are checked, its index is built
-    extractor = ModelChoice.of(config.model).load(
-        threads=config.model.threads, device=config.model.device, mappings=mappings
-    )
+    extractor = load_for(config.model, mappings)
     counts: Counter[str] = Counter(notes=0, failed=0, characters=0, windows=0)
     sample: list[Note] = []
     broken = []

@@ -11,7 +11,7 @@ from kiwi_fhir.config import Config
 from kiwi_fhir.documents.brat import format_ann
 from kiwi_fhir.documents.jsonl import format_line
 from kiwi_fhir.errors import TooManyFailures
-from kiwi_fhir.extract import CHUNK_CHARACTERS, CHUNK_NOTES, ModelChoice, extract
+from kiwi_fhir.extract import CHUNK_CHARACTERS, CHUNK_NOTES, extract, load_for
 from kiwi_fhir.notes import LOCAL, SOURCES
 from kiwi_fhir.tables import Mappings
 from kiwi_fhir.types import Document, Failure, Note
@@ -27,10 +27,7 @@ def extract_files(paths: list[Path], output: Path, format_: str, config: Config)
     quiet_libraries()
     source = SOURCES["text"](LOCAL)
     files = source.files([str(path) for path in paths])
-    mappings = Mappings.read(config.mapping.mappings)
-    extractor = ModelChoice.of(config.model).load(
-        threads=config.model.threads, device=config.model.device, mappings=mappings
-    )
+    extractor = load_for(config.model, Mappings.read(config.mapping.mappings))
     store = LocalStore(str(output))
     failures: list[Failure] = []
     done = 0

@@ -9,7 +9,7 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.table import Table
@@ -18,6 +18,9 @@ from kiwi_fhir.config import Config
 from kiwi_fhir.errors import KiwiError
 from kiwi_fhir.notes import LOCAL, SERVERS, Files
 from kiwi_fhir.notes.sql import is_database
+
+if TYPE_CHECKING:
+    from kiwi_fhir.run.progress import Progress
 
 _PLAIN_SECONDS = 30.0
 
@@ -40,11 +43,17 @@ def run_pipeline(
         if dry_run:
             from kiwi_fhir.cli.dry_run import estimate
 
+            if beam_options:  # a wrong one is told now
+                from kiwi_fhir.beam.options import options_of
+
+                options_of(beam_options)
             return estimate(kind, inputs, config, console)
 
         from kiwi_fhir.beam.files import store_for
-        from kiwi_fhir.beam.job import execute, options_of
+        from kiwi_fhir.beam.job import execute
+        from kiwi_fhir.beam.options import options_of
         from kiwi_fhir.run.prepare import prepare
+        from kiwi_fhir.run.progress import Progress
         from kiwi_fhir.run.report import read_report
 
         options = options_of(beam_options)
@@ -58,8 +67,8 @@ def run_pipeline(
             replace=replace,
         )
     try:
-        with _interruptible(), _progress(console):
-            report = execute(run, options)
+        with Progress() as progress, _interruptible(progress), _shown(progress, console):
+            report = execute(run, options, progress)
     except KeyboardInterrupt:
         raise KiwiError(f"Interrupted: what was finished is in {output}; go on with --resume.") from None
     except KiwiError:
@@ -70,14 +79,12 @@ def run_pipeline(
 
 
 @contextmanager
-def _interruptible() -> Iterator[None]:
-    """SIGTERM ends a run as Ctrl-C does: with its report. The runner may swallow the exception, so it is kept too."""
-    from kiwi_fhir.run import progress
+def _interruptible(progress: Progress) -> Iterator[None]:
+    """SIGTERM ends a run as Ctrl-C does: with its report. The runner may swallow the exception, so it is noted too."""
 
     def interrupt(*_: Any) -> None:
-        error = KeyboardInterrupt()
-        progress.note(error)
-        raise error
+        progress.interrupted = True
+        raise KeyboardInterrupt
 
     earlier = {number: signal.signal(number, interrupt) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
@@ -107,16 +114,14 @@ def _nothing() -> Iterator[None]:
 
 
 @contextmanager
-def _progress(console: Console) -> Iterator[None]:
+def _shown(progress: Progress, console: Console) -> Iterator[None]:
     """Notes done and notes a second: a live line on a terminal, a plain line now and then elsewhere."""
-    from kiwi_fhir.run import progress
-
     stop = threading.Event()
     started = time.monotonic()
 
     def line() -> str:
-        seconds = max(time.monotonic() - started, 1e-9)
-        return f"{progress.done():,} notes, {progress.done() / seconds:.1f} notes/s, {seconds:.0f} s"
+        seconds, done = max(time.monotonic() - started, 1e-9), progress.done()
+        return f"{done:,} notes, {done / seconds:.1f} notes/s, {seconds:.0f} s"
 
     def plain() -> None:
         while not stop.wait(_PLAIN_SECONDS):

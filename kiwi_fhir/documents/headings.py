@@ -8,7 +8,7 @@ end of the line ends it.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -16,7 +16,13 @@ from kiwi_fhir.tables import ListOf, MapOf, Mappings, Schema
 from kiwi_fhir.types import Span
 
 _SCHEMA: Schema = MapOf(
-    {"headers": ListOf(str), "within?": ListOf(str), "parts?": ListOf(str), "part_of?": ListOf(str)}
+    {
+        "headers": ListOf(str),
+        "within?": ListOf(str),
+        "parts?": ListOf(str),
+        "part_of?": ListOf(str),
+        "until?": ListOf(str),
+    }
 )
 
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9 \t/&,()'’.+-]*")
@@ -50,13 +56,15 @@ class Heading:
 class Headings:
     """The headings of sections.toml: whole names, and words that decide wherever they stand in a heading.
 
-    `parts` are names that stay in a section of one of the kinds `part_of` (HEENT in a review of systems).
+    `parts` are names that stay in a section of one of the kinds `part_of` (HEENT in a review of systems). `until` finds
+    the words that a section of its kind ends with.
     """
 
     kinds: Mapping[str, str]
     within: Mapping[str, str]
     parts: frozenset[str]
     part_of: frozenset[str]
+    until: Mapping[str, re.Pattern[str]]
 
     def kind(self, name: str) -> str | None:
         """The kind of section that a whole heading of this name opens."""
@@ -181,6 +189,12 @@ def _plain(name: str) -> str:
     return " ".join(_OTHER.sub("", _AND.sub(" and ", _BRACKETS.sub("", name.lower()))).split())
 
 
+def _any_of(endings: Sequence[str]) -> re.Pattern[str]:
+    """A pattern of any of these words, however they are spaced; a line end is itself."""
+    found = (r"\s+".join(map(re.escape, words.split())) or re.escape(words) for words in endings)
+    return re.compile("|".join(found), re.IGNORECASE)
+
+
 @lru_cache(maxsize=8)
 def load_headings(mappings: Mappings) -> Headings:
     """sections.toml. Raises MappingError when the table is wrong or holds a heading twice."""
@@ -202,4 +216,5 @@ def load_headings(mappings: Mappings) -> Headings:
         within=found["within"],
         parts=frozenset(parts),
         part_of=frozenset(kind for kinds in part_of.values() for kind in kinds),
+        until={kind: _any_of(section["until"]) for kind, section in table.items() if section.get("until")},
     )

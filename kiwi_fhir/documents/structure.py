@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from bisect import bisect_right
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
@@ -176,7 +176,7 @@ def read_structure(text: str, headings: Headings) -> Structure:
         found.extend(here)
         reached, last, joined = stop, start, goes_on
     close(reached)
-    sections = _sections(found, len(text))
+    sections = _sections(text, found, headings.until)
     systems = [section.body for section in sections if section.kind == _SYSTEMS]
     return Structure(
         length=len(text),
@@ -218,12 +218,19 @@ def _stops(text: str, start: int, end: int) -> list[int]:
     ]
 
 
-def _sections(headings: list[Heading], length: int) -> list[Section]:
-    ends = [*(heading.start for heading in headings[1:]), length][: len(headings)]
-    return [
-        Section(found.start, end, found.name, Span(found.end, max(end, found.end)), found.kind)
-        for found, end in zip(headings, ends, strict=True)
-    ]
+def _sections(text: str, headings: list[Heading], until: Mapping[str, re.Pattern[str]]) -> list[Section]:
+    """A section for each heading; of a kind with an end of its own only as far as that, and of no kind without it."""
+    sections = []
+    ends = [*(heading.start for heading in headings[1:]), len(text)][: len(headings)]
+    for found, end in zip(headings, ends, strict=True):
+        kind, stop = found.kind, max(end, found.end)
+        if kind is not None and kind in until:
+            last = until[kind].search(text, found.end, stop)
+            kind, end = (kind, last.end()) if last is not None else (None, stop)
+        sections.append(Section(found.start, end, found.name, Span(found.end, max(end, found.end)), kind))
+        if end < stop:
+            sections.append(Section(end, stop, Span(end, end), Span(end, stop), None))
+    return sections
 
 
 def _start(part: Section | Item | Answer | Cell) -> int:

@@ -1,6 +1,6 @@
 """Text to mentions: `load` makes an extractor of a model, `predict` turns notes into documents."""
 
-from kiwi_fhir.extract.choice import DEFAULT_MODEL, SMALL_LLAMA, SMALL_TAGGER, ModelChoice, load
+from kiwi_fhir.extract.choice import DEFAULT_MODEL, SMALL_LLAMA, SMALL_TAGGER, ModelChoice, load, load_for
 from kiwi_fhir.extract.engine import CHUNK_CHARACTERS, CHUNK_NOTES, Extractor, chunks, extract
 
 __all__ = [
@@ -14,4 +14,5 @@ __all__ = [
     "chunks",
     "extract",
     "load",
+    "load_for",
 ]

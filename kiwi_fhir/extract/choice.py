@@ -151,6 +151,11 @@ class ModelChoice:
                 raise ModelError(f"--{name} is for LLaMA models that write: '{self.model}' {kind}.")
 
 
+def load_for(settings: ModelSettings, mappings: Mappings | None = None) -> Extractor:
+    """The extractor that the settings name, on their device; see ModelChoice.load."""
+    return ModelChoice.of(settings).load(threads=settings.threads, device=settings.device, mappings=mappings)
+
+
 def load(
     model: str = DEFAULT_MODEL,
     *,

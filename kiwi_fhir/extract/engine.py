@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Protocol
 
 from kiwi_fhir.documents.min_score import at_least
-from kiwi_fhir.errors import NoteError
+from kiwi_fhir.errors import NoteError, place
 from kiwi_fhir.types import Document, Failure, ModelId, Note
 
 #: Notes that are windowed, sorted and run together: enough for full batches, little enough for flat memory.
@@ -55,16 +55,18 @@ def _or_failure(document: Document) -> Document | Failure:
     return next((failure for failure in document.failures if not failure.kept), document)
 
 
-def chunks(notes: Sequence[Note]) -> Iterator[Sequence[Note]]:
+def chunks(notes: Iterable[Note]) -> Iterator[list[Note]]:
     """Runs of consecutive notes within CHUNK_NOTES and CHUNK_CHARACTERS; a longer note is a run of its own."""
-    start = size = 0
-    for index, note in enumerate(notes):
-        if index > start and (index - start >= CHUNK_NOTES or size + len(note.text) > CHUNK_CHARACTERS):
-            yield notes[start:index]
-            start, size = index, 0
+    run: list[Note] = []
+    size = 0
+    for note in notes:
+        if run and (len(run) >= CHUNK_NOTES or size + len(note.text) > CHUNK_CHARACTERS):
+            yield run
+            run, size = [], 0
+        run.append(note)
         size += len(note.text)
-    if start < len(notes):
-        yield notes[start:]
+    if run:
+        yield run
 
 
 def _device_is_gone(error: Exception) -> bool:
@@ -80,4 +82,5 @@ def _failure(note: Note, error: Exception) -> Failure:
     out_of_memory = isinstance(error, MemoryError) or "out of memory" in str(error)
     if out_of_memory:
         return Failure(note.id, "extract", "out-of-memory", "The model ran out of memory on this note alone.")
-    return Failure(note.id, "extract", "model-error", f"The model raised {type(error).__name__} on this note.")
+    message = f"The model raised {type(error).__name__} on this note."
+    return Failure(note.id, "extract", "model-error", message, at=place(error))

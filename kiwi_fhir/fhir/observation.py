@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from kiwi_fhir.fhir.elements import (
     INTERPRETATION,
     Resource,
@@ -15,7 +17,7 @@ from kiwi_fhir.fhir.elements import (
     quantity,
     words,
 )
-from kiwi_fhir.types import BloodPressure, Coding, Fact, Interval, LabValue, Quantity, Ratio, ReferenceRange
+from kiwi_fhir.types import BloodPressure, Coding, Fact, Interval, LabValue, Moment, Quantity, Ratio, ReferenceRange
 
 _CATEGORY = "http://terminology.hl7.org/CodeSystem/observation-category"
 _CATEGORIES = {"laboratory": "Laboratory", "vital-signs": "Vital Signs"}
@@ -39,7 +41,10 @@ def observations(sheet: Sheet, fact: Fact) -> list[Resource]:
     found = []
     for number, value in enumerate(fact.values):
         resource = _start(sheet, fact, value.text, str(number))
-        _add_effective(resource, sheet, fact, dated=single)
+        if value.times is None:
+            _add_effective(resource, sheet, fact.moments, dated=single)
+        elif value.times:
+            _add_effective(resource, sheet, value.times, dated=True)
         _add_value(resource, value)
         if fact.reference_ranges:
             resource["referenceRange"] = [_range(item, value) for item in fact.reference_ranges]
@@ -58,7 +63,7 @@ def _without_value(sheet: Sheet, fact: Fact) -> Resource:
         resource["status"] = sheet.rules.test["planned"]
         resource["dataAbsentReason"] = coded(_ABSENT, "temp-unknown", "Temporarily Unknown")
         return resource
-    _add_effective(resource, sheet, fact, dated=True)
+    _add_effective(resource, sheet, fact.moments, dated=True)
     if fact.negative_finding:
         negations = (m.span for m in fact.mention.modifiers if m.label == "negation")
         said = dict.fromkeys(words(span.of(sheet.note.text)) for span in negations)
@@ -84,14 +89,14 @@ def _start(sheet: Sheet, fact: Fact, *says: str) -> Resource:
     return resource
 
 
-def _add_effective(resource: Resource, sheet: Sheet, fact: Fact, *, dated: bool) -> None:
+def _add_effective(resource: Resource, sheet: Sheet, moments: Sequence[Moment], *, dated: bool) -> None:
     """When: the date that is said, else the note's time where the words do not say another one.
 
     `dated` is False where several results share the dates: which belongs to which is not known.
     """
-    elsewhere = any(moment.kind != "present" and not _is_today(sheet, moment.resolved) for moment in fact.moments)
+    elsewhere = any(moment.kind != "present" and not _is_today(sheet, moment.resolved) for moment in moments)
     if elsewhere:
-        when = choose_time(fact.moments, resolve=sheet.rules.resolve_times) if dated else None
+        when = choose_time(moments, resolve=sheet.rules.resolve_times) if dated else None
         if when is not None:
             resource[f"effective{when[0]}"] = when[1]
     elif sheet.time is not None:

@@ -74,7 +74,7 @@ def _vital_sign(resource: Resource, codes: set[str]) -> str | None:
     if _PANEL in codes:
         parts = {code: part for part in resource.get("component", ()) for code in codes_of(part["code"], LOINC)}
         right = parts.keys() >= _PRESSURES and all(_unit(parts[code]) == "mm[Hg]" for code in _PRESSURES)
-        return "blood-pressure" if right or "dataAbsentReason" in resource else None
+        return "blood-pressure" if right else None
     unit = _unit(resource)
     absent = "dataAbsentReason" in resource
     for wanted, profile, units in _VITALS:

@@ -8,18 +8,30 @@ from dataclasses import dataclass, replace
 
 from kiwi_fhir.normalize.text.words import load_vocabulary, plain
 from kiwi_fhir.tables import ListOf, Mappings
-from kiwi_fhir.types import Coding, Term
+from kiwi_fhir.types import Coding, Mention, Modifier, Span, Term
 
 _CUT = (" and", " or", " to", " than", " greater", " more", " worse", " less")
 
 
 @dataclass(frozen=True, slots=True)
 class Lateralities:
-    """The phrases that name a side, and those that say that it is only a name ("left ventricle")."""
+    """The phrases that name a side, those where it is only a name ("left ventricle"), and sided parts of the body."""
 
     sides: re.Pattern[str]
     codings: Mapping[str, Coding]
     named: re.Pattern[str]
+    parts: re.Pattern[str]
+
+    def site(self, text: str, mention: Mention) -> Mention:
+        """A problem with the sided part that its own words name as its body site, where it has none."""
+        if mention.label != "problem" or any(modifier.label == "bodyloc" for modifier in mention.modifiers):
+            return mention
+        found = self.parts.search(text, mention.span.start, mention.span.end)
+        if found is None:
+            return mention
+        modifier = Modifier("bodyloc", Span(*found.span()), rule=True)
+        modifiers = sorted((*mention.modifiers, modifier), key=lambda item: (item.span, item.label))
+        return replace(mention, modifiers=tuple(modifiers))
 
     def find(self, text: str) -> Coding | None:
         """The one side that the words of a body site name."""
@@ -37,9 +49,12 @@ class Lateralities:
 
 def load_lateralities(mappings: Mappings) -> Lateralities:
     """laterality.toml. Raises MappingError."""
-    vocabulary = load_vocabulary("laterality", mappings, {"named": ListOf(str)})
+    vocabulary = load_vocabulary("laterality", mappings, {"named": ListOf(str), "parts": ListOf(str)})
     sides = {phrase: vocabulary.codings[code] for phrase, code in vocabulary.phrases.meanings.items()}
-    return Lateralities(_any(sides), sides, _any(mappings.table("laterality")["named"]))
+    table = mappings.table("laterality")
+    part = "|".join(sorted(map(re.escape, table["parts"]), key=len, reverse=True))
+    parts = re.compile(rf"{_any(sides).pattern}[ \t]+(?:{part})s?(?![\w/-])", re.IGNORECASE)
+    return Lateralities(_any(sides), sides, _any(table["named"]), parts)
 
 
 def _any(phrases: Iterable[str]) -> re.Pattern[str]:

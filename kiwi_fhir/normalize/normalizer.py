@@ -25,11 +25,13 @@ from kiwi_fhir.normalize.result.kinds import load_tests
 from kiwi_fhir.normalize.result.owners import Owned
 from kiwi_fhir.normalize.result.quantity import load_units
 from kiwi_fhir.normalize.result.results import load_results
+from kiwi_fhir.normalize.stated_dates import with_stated_dates
 from kiwi_fhir.normalize.terminology import Linker
 from kiwi_fhir.normalize.terminology.identity import name_of
 from kiwi_fhir.normalize.terminology.properties import load_properties
 from kiwi_fhir.normalize.terminology.rules import load_rules
 from kiwi_fhir.normalize.text.words import Vocabulary, load_vocabulary, lower, one_line
+from kiwi_fhir.normalize.wholes import whole
 from kiwi_fhir.tables import Mappings
 from kiwi_fhir.types import Assertion, Coding, Document, Fact, Mention, Modifier, ModifierLabel, Moment, Span, Term
 
@@ -37,6 +39,7 @@ _AFTER_PRN = re.compile(r"[.,]?(?P<word>\s+(?:for|if)(?:\s+(?:the|any|his|her))?
 _AND = re.compile(r"\s*(?:,|and|or|and/or|/)\s+(?:(?:and|or)\s+)?", re.IGNORECASE)
 _ENDED_ON = re.compile(r"\s*(?:(?:on|in|by|as of|since)\s*)?", re.IGNORECASE)
 _SIDE = re.compile(r"\s+(?:side|family)\b", re.IGNORECASE)
+_BLOOD = re.compile(r"\b(?:Blood|Serum|Plasma|[Pp]lasma)\b")
 _ENDS = frozenset({"resolved", "remission"})
 
 
@@ -75,10 +78,12 @@ class Normalizer:
         """
         text, note_date = document.note.text, day_of(document.note.time)
         lowered, structure = lower(text), read_structure(text, self._headings)
-        document = placed(document, structure)
+        document = whole(placed(document, structure), self._linker)
+        document = replace(document, mentions=tuple(self._lateralities.site(text, item) for item in document.mentions))
         document = complete(self._dosages.sigs, document, structure)
-        owned = self._results.owners.settle(text, document.mentions, structure)
-        rulings = self._arbiter.rule(text, lowered, owned.mentions, structure)
+        owned = self._results.owners.settle(text, lowered, document.mentions, structure)
+        document = with_stated_dates(replace(document, mentions=owned.mentions))
+        rulings = self._arbiter.rule(text, lowered, document.mentions, structure)
         document = replace(document, mentions=tuple(ruling.mention for ruling in rulings))
         reasons = self._reasons(document)
         facts: list[Fact] = []
@@ -88,6 +93,8 @@ class Normalizer:
             if mention.label == "problem":
                 fact = self._problem(text, mention, codings, note_date)
             elif mention.label == "test":
+                if mention.span in owned.fluids:
+                    codings = tuple(coding for coding in codings if _BLOOD.search(coding.display) is None)
                 fact = self._fitted(self._test(text, mention, codings, note_date, owned))
             elif mention.label == "drug":
                 fact = self._drug(text, lowered, mention, codings, note_date, reasons, structure)
@@ -173,6 +180,8 @@ class Normalizer:
         ]
         negative = "negative" in negations or ("not-performed" not in negations and kind.finding)
         moments = self._moments(text, mention, note_date)
+        if len(values) > 1 or any(value.modifier.span in owned.rows for value in values):
+            values = self._results.dated(text, values, moments, owned, lambda span: self._time(text, span, note_date))
         return Fact(
             mention=mention,
             text=words,
@@ -259,6 +268,10 @@ class Normalizer:
                 before = text[max(0, start - 60) : start]
                 moments.append(self._dates.read(modifier, words, note_date, before=before, about=about))
         return tuple(moments)
+
+    def _time(self, text: str, span: Span, note_date: date | None) -> Moment:
+        """A time that no modifier marks."""
+        return self._dates.read(Modifier("temporal", span, rule=True), _words(text, span), note_date)
 
     def _reasons(self, document: Document) -> dict[Span, str]:
         """What as-needed drugs are taken for where it is a problem behind the frequency ("prn for nausea and pain").

@@ -7,6 +7,7 @@ date: that of the fact, else that of the note. What a note says twice in the sam
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from datetime import date, timedelta
 from decimal import Decimal
 
@@ -29,7 +30,7 @@ def clinical_rows(note: Note, ids: Ids, facts: Sequence[Fact]) -> dict[str, list
     """Rows by table, without their ids."""
     found: dict[str, list[Row]] = {table: [] for table in _TABLES.values()}
     day = day_of(note.time)
-    for fact in facts:
+    for fact in (part for whole in facts for part in _by_time(whole)):
         when = own_day(fact, day) if holds(fact) else None
         if when is None:
             continue
@@ -45,6 +46,16 @@ def clinical_rows(note: Note, ids: Ids, facts: Sequence[Fact]) -> dict[str, list
             elif table == MEASUREMENT:
                 found[table].extend(_measurements(ids, fact, coding, source, when))
     return found
+
+
+def _by_time(fact: Fact) -> Iterator[Fact]:
+    """A test with results of several times as one fact for each time; a result of no known time is left out."""
+    shared = tuple(item for item in fact.values if item.times is None)
+    if shared or not fact.values:
+        yield replace(fact, values=shared)
+    for item in fact.values:
+        if item.times:
+            yield replace(fact, values=(item,), moments=item.times)
 
 
 def holds(fact: Fact) -> bool:

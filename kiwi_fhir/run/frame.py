@@ -18,7 +18,7 @@ def to_frame(results: Iterable[NoteResult]) -> pa.Table:
     | column | what |
     |---|---|
     | note_id, patient_id | the note |
-    | label, text, start, end, section | the mention: its kind, its words, where they are (code points), in which section |
+    | label, text, start, end, section | the mention: kind, words, place (code points), section |
     | score | the model's, 0 to 1; null where it has none, or a rule found the mention |
     | assertion, past | present, absent, possible, conditional, hypothetical or of someone else; whether it is history |
     | system, code, display | the first code, null where the words stay text |

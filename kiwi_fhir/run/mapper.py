@@ -26,10 +26,10 @@ class DocumentMapper:
     Everything it reads (the model's config, the mapping files of `config` where no `mappings` are given) is read and
     checked here, before the first note. Raises MappingError and ModelError, and UsageError or InputError for a
     terminology that can't be used. `terminology` is a digest of the names that mentions are linked to, `ids` one of
-    the table of `omop_ids`. Rows for an OMOP database are made only where one is among the sinks.
+    the table of `omop_ids`. Rows for an OMOP database are made with `rows`, or where one is among the sinks.
     """
 
-    def __init__(self, config: Config, mappings: Mappings | None = None) -> None:
+    def __init__(self, config: Config, mappings: Mappings | None = None, *, rows: bool = False) -> None:
         mappings = mappings or Mappings.read(config.mapping.mappings)
         choice = ModelChoice.of(config.model)
         self.model, released = choice.identify()
@@ -51,7 +51,7 @@ class DocumentMapper:
         self._writer = BundleWriter(info, recorded=recorded, mappings=mappings)
         self._rows = None
         self.ids: str | None = None
-        if any(sink.startswith("omop=") for sink in config.run.sink):
+        if rows or any(sink.startswith("omop=") for sink in config.run.sink):
             self._rows = _row_maker(config, self.model, recorded)
             self.ids = self._rows.ids_digest
 
@@ -73,6 +73,12 @@ class DocumentMapper:
         rows = None if self._rows is None else _rows(self._rows, document, facts)
         bundle = to_json(written.bundle)
         return Result(document, bundle, resources, ignored, written.merged, written.conflicts, rows), written.failures
+
+    def rows(self, document: Document) -> tuple[NoteRows | None, list[Failure]]:
+        """The document's rows for an OMOP database, and why there are none. For a mapper that was made with `rows`."""
+        assert self._rows is not None  # noqa: S101
+        found = _rows(self._rows, document, self._normalizer.facts(document))
+        return (None, [found]) if isinstance(found, Failure) else (found, [])
 
 
 def _row_maker(config: Config, model: ModelId, recorded: str) -> RowMaker:

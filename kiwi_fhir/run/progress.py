@@ -1,58 +1,50 @@
-"""What the stages did so far in this process: notes done, and the first error.
+"""What is known of a run while it goes: how many notes are done, and whether someone interrupted it.
 
-The default runner works in the process of the command line, so both are seen there: a runner hands errors on as text
-only. Workers elsewhere count for themselves, and the display then follows the manifest.
+Each run has its own. Stages get a copy, as runners send them to other threads and processes; all copies on one machine
+count into one file. A worker on another machine has no such file and counts nothing.
 """
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
-
-_lock = threading.Lock()
-_done = 0
-_error: BaseException | None = None
+import os
+import tempfile
+from contextlib import suppress
+from pathlib import Path
+from types import TracebackType
 
 
-def reset() -> None:
-    """Start again: no notes, no error."""
-    global _done, _error
-    with _lock:
-        _done, _error = 0, None
+class Progress:
+    """Counts the notes that are done; a context manager that removes its file at the end.
 
+    `interrupted` is set by the handler of a signal, as a runner may swallow what the handler raises.
+    """
 
-def add(notes: int) -> None:
-    """Count `notes` as done."""
-    global _done
-    with _lock:
-        _done += notes
+    def __init__(self) -> None:
+        handle, path = tempfile.mkstemp(prefix="kiwi-fhir-")
+        os.close(handle)
+        self._path = Path(path)
+        self.interrupted = False
 
+    def add(self, notes: int) -> None:
+        """Count `notes` as done: a byte each, as appending bytes needs no lock between processes."""
+        with suppress(OSError):
+            handle = os.open(self._path, os.O_WRONLY | os.O_APPEND)
+            try:
+                os.write(handle, b"." * notes)
+            finally:
+                os.close(handle)
 
-def done() -> int:
-    """Notes done since `reset`."""
-    return _done
+    def done(self) -> int:
+        """Notes done so far."""
+        try:
+            return self._path.stat().st_size
+        except OSError:
+            return 0
 
+    def __enter__(self) -> Progress:
+        return self
 
-def note(error: BaseException) -> None:
-    """Keep `error` if it is the first."""
-    global _error
-    with _lock:
-        _error = _error or error
-
-
-def first_error() -> BaseException | None:
-    """The first error since `reset`."""
-    return _error
-
-
-@contextmanager
-def noted() -> Iterator[None]:
-    """Keep what is raised inside, and let it go on."""
-    try:
-        yield
-    except GeneratorExit:
-        raise
-    except BaseException as error:
-        note(error)
-        raise
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._path.unlink(missing_ok=True)

@@ -8,7 +8,7 @@ from typing import Any
 
 import orjson
 
-from kiwi_fhir.errors import KiwiError
+from kiwi_fhir.errors import sentence
 from kiwi_fhir.run.memory import peak_memory
 from kiwi_fhir.run.prepare import Run
 from kiwi_fhir.write.shards import FAILURES, MANIFEST, Entry, entries, remove_entry
@@ -38,8 +38,8 @@ def finish(
     )
     out = sums["notes"]["out"]
     errors = list(dict.fromkeys(entry.error for entry in kept if entry.error))
-    if error is not None:  # a foreign exception's message may hold note text
-        errors.append(str(error) if isinstance(error, KiwiError) else type(error).__name__)
+    if error is not None:
+        errors.append("KeyboardInterrupt" if isinstance(error, KeyboardInterrupt) else sentence(error))
     notes = {key: sums["notes"][key] for key in ("in", "out", "failed", "dropped", "empty", "without_patient")}
     report = {
         "status": "failed" if errors and status == "done" else status,

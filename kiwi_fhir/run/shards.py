@@ -5,17 +5,18 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import astuple, dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import orjson
 
-from kiwi_fhir.errors import InputError
+from kiwi_fhir.errors import InputError, place
 from kiwi_fhir.extract import Extractor, chunks, extract
 from kiwi_fhir.notes import Source
 from kiwi_fhir.notes.files import basename
-from kiwi_fhir.run import progress
 from kiwi_fhir.types import Document, Failure, Note, Result, Shard
 from kiwi_fhir.write.shards import file_name
+
+ResultT = TypeVar("ResultT")
 
 #: A shard also ends at this many characters, so that a few huge notes do not fill the memory.
 SHARD_CHARACTERS = 16_000_000
@@ -90,14 +91,16 @@ def _digest(items: Sequence[Note | Failure]) -> str:
     return digest.hexdigest()
 
 
-def extract_shard(extractor: Extractor, shard: Shard[Note], min_score: float = 0.0) -> Shard[Document]:
+def extract_shard(
+    extractor: Extractor, shard: Shard[Note], min_score: float = 0.0, count: Callable[[int], None] = lambda notes: None
+) -> Shard[Document]:
     """The documents of a shard, in order; notes that the model can't read become failures.
 
-    What has a score under `min_score` is left out.
+    What has a score under `min_score` is left out. `count` is told how many notes were done.
     """
     documents: list[Document] = []
     failures = list(shard.failures)
-    progress.add(len(failures))
+    count(len(failures))
     for chunk in chunks(shard.items):
         for found in extract(extractor, chunk, min_score=min_score):
             if isinstance(found, Document):
@@ -105,7 +108,7 @@ def extract_shard(extractor: Extractor, shard: Shard[Note], min_score: float = 0
                 failures.extend(found.failures)
             else:
                 failures.append(found)
-        progress.add(len(chunk))
+        count(len(chunk))
     return _with(shard, documents, failures)
 
 
@@ -114,15 +117,22 @@ def map_shard(to_result: Callable[[Document], tuple[Result, list[Failure]]], sha
     results: list[Result] = []
     failures = list(shard.failures)
     for document in shard.items:
-        try:
-            result, lost = to_result(document)
-        except (ValueError, TypeError, KeyError, IndexError, ArithmeticError, AttributeError) as error:
-            message = f"The mapping raised {type(error).__name__} on this note."
-            failures.append(Failure(document.note.id, "map", "mapping-error", message))
-            continue
-        results.append(result)
+        result, lost = map_document(to_result, document)
+        if result is not None:
+            results.append(result)
         failures.extend(lost)
     return _with(shard, results, failures)
+
+
+def map_document(
+    to_result: Callable[[Document], tuple[ResultT, list[Failure]]], document: Document
+) -> tuple[ResultT | None, list[Failure]]:
+    """What `to_result` makes of a document, and what of it was lost; None where all of it was."""
+    try:
+        return to_result(document)
+    except (ValueError, TypeError, KeyError, IndexError, ArithmeticError, AttributeError) as error:
+        message = f"The mapping raised {type(error).__name__} on this note."
+        return None, [Failure(document.note.id, "map", "mapping-error", message, at=place(error))]
 
 
 def _with(shard: Shard[Any], items: list[Any], failures: list[Failure]) -> Shard[Any]:

@@ -1,9 +1,9 @@
 """The whole pipeline with the shipped model, on the local runner, on a portable one and on a worker pool."""
 
 import hashlib
-import importlib.util
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -15,9 +15,11 @@ import pytest
 from synthetic import write
 
 from kiwi_fhir.beam.files import files_for, store_for
-from kiwi_fhir.beam.job import execute, options_of
+from kiwi_fhir.beam.job import execute
+from kiwi_fhir.beam.options import options_of
 from kiwi_fhir.config import Config
-from kiwi_fhir.errors import InputError, TooManyFailures, UsageError
+from kiwi_fhir.errors import InputError, ModelError, TooManyFailures, UsageError
+from kiwi_fhir.extract import ModelChoice
 from kiwi_fhir.fhir.r4.validate import check_bundle
 from kiwi_fhir.run.mapper import DocumentMapper
 from kiwi_fhir.run.prepare import prepare
@@ -89,6 +91,7 @@ def test_one_valid_bundle_a_note_in_shards_of_consecutive_notes(clean):
             assert check_bundle(bundle) == []
             resources += len(bundle.get("entry", ()))
     assert resources == sum(report["resources"].values()) > ROWS
+    assert sum(report["merged"].values()) > 0
 
 
 def test_brat_holds_the_notes_and_what_was_found(clean):
@@ -262,15 +265,13 @@ def test_a_worker_pool_writes_the_same(events, clean, tmp_path, worker_pool):
     assert report["notes"] == clean[1]["notes"]
 
 
-def test_the_launch_file_does_the_same(events, clean, tmp_path, capsys):
-    path = Path(__file__).parents[2] / "pipelines" / "notes_to_fhir.py"
-    specification = importlib.util.spec_from_file_location("notes_to_fhir", path)
-    module = importlib.util.module_from_spec(specification)
-    specification.loader.exec_module(module)
-    config = tmp_path / "kiwi.toml"
-    config.write_text('[model]\ndevice = "cpu"\n[run]\nshard_notes = 7\nsink = ["ndjson", "brat"]\n')
-    options = ["--source", "mimic-iii", "--input", str(events[0]), "--output", str(tmp_path / "out")]
-    assert module.main([*options, "--config", str(config)]) == 0
-    assert files(tmp_path / "out") == files(clean[0])
-    assert module.main([*options, "--config", str(config)]) == 2
-    assert "--resume" in capsys.readouterr().err
+def test_an_error_on_a_worker_pool_keeps_its_sentence_and_exit_code(tmp_path, worker_pool):
+    model = tmp_path / "broken"
+    shutil.copytree(ModelChoice().folder, model)
+    with (model / "heads.safetensors").open("r+b") as stream:
+        stream.truncate(1000)  # `prepare` reads no weights
+    (tmp_path / "n.txt").write_text("No fever.")
+    options = ["--runner=PortableRunner", "--job_endpoint=embed", "--environment_type=EXTERNAL"]
+    options.append(f"--environment_config=localhost:{worker_pool}")
+    with pytest.raises(ModelError, match="The model folder 'broken' is damaged"):
+        run("text", [tmp_path / "n.txt"], tmp_path / "out", CONFIG.with_options(model=str(model)), options)

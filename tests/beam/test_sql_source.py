@@ -8,7 +8,8 @@ import databases
 import pytest
 from synthetic import mimic_iii_rows, write
 
-from kiwi_fhir.beam.job import execute, options_of
+from kiwi_fhir.beam.job import execute
+from kiwi_fhir.beam.options import options_of
 from kiwi_fhir.config import Config
 from kiwi_fhir.errors import Unavailable, UsageError
 from kiwi_fhir.notes import LOCAL, sql

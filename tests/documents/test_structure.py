@@ -223,6 +223,22 @@ def test_nothing_is_quadratic(piece):
     assert time.process_time() - begun < 1
 
 
+def test_a_section_may_end_by_its_own_words():
+    text = "Sample Name: Gout\nDescription: A man with gout. ( Medical  transcription sample report ) S: He limps."
+    text += "\nPlan: rest"
+    found = read(text)
+    kinds = [(section.kind, section.body.of(text).strip()) for section in found.sections]
+    assert kinds == [
+        ("sample_title", "Gout"),
+        ("description", "A man with gout. ( Medical  transcription sample report"),
+        (None, ") S: He limps."),
+        ("plan", "rest"),
+    ]
+    assert found.kind_at(text.index("limps")) is None
+    assert not found.is_heading(Span(text.index("He"), text.index("He") + 2))
+    assert read("Description: a red patch.\nPlan: rest").kind_at(16) is None  # no sample's: a part of the note
+
+
 def test_a_wrong_table_is_named(tmp_path):
     (tmp_path / "sections.toml").write_text("[plan]\nheaders = ['plan']\npart_of = ['nothing']\n")
     with pytest.raises(MappingError, match=r"sections\.toml.*nothing"):

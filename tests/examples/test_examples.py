@@ -1,5 +1,6 @@
 """Every script of examples/ runs as it stands, and says what it promises."""
 
+import json
 import os
 import re
 import subprocess
@@ -12,9 +13,12 @@ EXAMPLES = Path(__file__).parents[2] / "examples"
 
 #: What each script has to say.
 SAYS = {
-    "text_to_bundle.py": [r"problem +chest pain +absent", r"drug +Metformin +present", r'"code": "E11'],
+    "text_to_bundle.py": [r"problem +chest pain +absent", r"drug +Metformin +present"],
     "own_mapping.py": [r"packaged: confirmed\nours: unconfirmed"],
     "evaluate_corpus.py": [r"problem +exact 0\.[89]\d\d +relaxed 0\.9"],
+    "beam_batch.py": [r"demo-01-cardiology: \d{4,} bytes", r"demo-12-intensive-care: \d{4,} bytes"],
+    "beam_stream.py": [r"(?m)^20\d\d-\d\d-\d\dT\S+Z: \d notes, \d+ conditions$"],
+    "run_inference.py": [r"demo-01-cardiology: \d+ drug, \d+ problem"],
 }
 
 
@@ -32,3 +36,13 @@ def test_an_example_runs(name, tmp_path):
 
 def test_every_example_is_tried():
     assert {path.name for path in EXAMPLES.glob("*.py")} == set(SAYS)
+
+
+def test_the_pipeline_of_the_readme_runs(tmp_path):
+    readme = (EXAMPLES.parent / "README.md").read_text(encoding="utf-8")
+    (code,) = re.findall(r"## In a Beam pipeline of your own\n\n```python\n(.*?)```", readme, re.DOTALL)
+    (tmp_path / "pipeline.py").write_text(code, encoding="utf-8")
+    environment = {**os.environ, "HF_HUB_OFFLINE": "1"}
+    subprocess.run([sys.executable, "pipeline.py"], check=True, cwd=tmp_path, env=environment)
+    (written,) = tmp_path.glob("bundles*.ndjson")
+    assert [json.loads(line)["type"] for line in written.read_text().splitlines()] == ["transaction"] * 12

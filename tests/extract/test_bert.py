@@ -1,6 +1,7 @@
 """The shipped model on notes of our own: offsets, grouping, huge and empty notes, damaged folders."""
 
 import json
+import re
 import shutil
 from dataclasses import replace
 
@@ -161,21 +162,22 @@ class _Stubborn:
 
 
 @pytest.mark.parametrize(
-    ("error", "reason"),
+    ("error", "reason", "at"),
     [
-        (MemoryError(), "out-of-memory"),
-        (RuntimeError("CUDA out of memory. Tried to allocate"), "out-of-memory"),
-        (ValueError("SECRET NOTE TEXT"), "model-error"),
-        (NoteError("too-odd", "This note is too odd."), "too-odd"),
+        (MemoryError(), "out-of-memory", None),
+        (RuntimeError("CUDA out of memory. Tried to allocate"), "out-of-memory", None),
+        (ValueError("SECRET NOTE TEXT"), "model-error", r"kiwi_fhir\.extract\.engine:\d+"),
+        (NoteError("too-odd", "This note is too odd."), "too-odd", None),
     ],
 )
-def test_a_bad_note_costs_itself_only(error, reason):
+def test_a_bad_note_costs_itself_only(error, reason, at):
     notes = [Note(str(index), "x") for index in range(9)] + [Note("bad", "SECRET NOTE TEXT")]
     results = extract(_Stubborn(error), notes)
     assert [result.note.id for result in results[:9]] == [note.id for note in notes[:9]]
     (failure,) = [result for result in results if isinstance(result, Failure)]
     assert (failure.note_id, failure.stage, failure.error) == ("bad", "extract", reason)
     assert "SECRET" not in failure.message
+    assert failure.at is None if at is None else re.fullmatch(at, failure.at)
 
 
 def test_a_lost_device_is_no_heap_of_failures():

@@ -20,6 +20,9 @@ class Fixed:
     def codings(self, document):
         return [self._codings for _ in document.mentions]
 
+    def whole(self, text, mention):
+        return mention.span
+
 
 def resources(writer, document, linker):
     bundle, failures = writer.bundle(document, Normalizer(None, linker).facts(document))

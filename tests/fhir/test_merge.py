@@ -5,7 +5,7 @@ import json
 import pytest
 from written_documents import write
 
-from kiwi_fhir.fhir import BundleWriter, to_json
+from kiwi_fhir.fhir import to_json
 from kiwi_fhir.fhir.elements import DERIVATION
 from kiwi_fhir.normalize import Normalizer, load_linker
 from kiwi_fhir.types import Document, Modifier
@@ -227,16 +227,3 @@ def test_facts_without_names_are_compared_by_their_words(normalizer, writer):
     document = write("Gout. gout. Asthma", (PROBLEM, "Gout", {}), (PROBLEM, "gout", {}), (PROBLEM, "Asthma", {}))
     facts = [type(fact)(fact.mention, fact.text) for fact in normalizer.facts(document)]
     assert len(writer.bundle(document, facts)[0]["entry"]) == 3
-
-
-def test_a_writer_is_without_memory(coded):
-    document = write("Gout. Gout.", (PROBLEM, "Gout", {}), (PROBLEM, "Gout", {}))
-    writer = BundleWriter(_model(), recorded="2026-01-31T00:00:00Z")
-    lines = {to_json(writer.bundle(document, coded.facts(document))[0]) for _ in range(3)}
-    assert len(lines) == 1
-
-
-def _model():
-    from kiwi_fhir.fhir import ModelInfo
-
-    return ModelInfo("kiwi-test", "1", "0")

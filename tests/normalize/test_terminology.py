@@ -122,8 +122,10 @@ def test_no_unspecified_side_where_the_side_is_said(linker):
     assert of("knee pain") == ["M25.569"]
     assert of("acute left knee pain") == ["M25.562"]
     assert of("left gout") == ["M10.9"]  # the code has no sides
-    assert of("left pain in knee") == []
-    assert one(linker, "problem", "knee pain", {"bodyloc": "left"}, text="knee pain on the left") == ()
+    assert of("left pain in knee") == ["M25.562"]  # its code in place of the unspecified one's
+    assert of("bilateral knee pain") == []  # which has none for both
+    on_the_left = one(linker, "problem", "knee pain", {"bodyloc": "left"}, text="knee pain on the left")
+    assert [coding.code for coding in on_the_left] == ["M25.562"]
 
 
 def test_modifiers_at_the_edges_are_no_part_of_the_name(linker):

@@ -17,7 +17,14 @@ DOCUMENT = Document(
 SHARD = Shard(
     key="00000-x-00000",
     items=(
-        Result(DOCUMENT, b'{"resourceType":"Bundle"}', {"Condition": 2}),
+        Result(
+            DOCUMENT,
+            b'{"resourceType":"Bundle"}',
+            {"Condition": 2},
+            {"contradicted": 3},
+            merged={"Condition": 4},
+            conflicts={"decided": 2, "open": 1},
+        ),
         Result(Document(Note("e", " \r\n\0"), ()), b"{}", {}),
     ),
     failures=(Failure("f", "read", "invalid-base64", "The data is no base64."), Failure("n/1", "fhir", "x", "y", True)),
@@ -38,6 +45,9 @@ def test_counts(store):
     assert entry.mentions == {"problem": 2}
     assert entry.modifiers == {"negation": 1}
     assert entry.resources == {"Condition": 2}
+    assert entry.not_mapped == {"contradicted": 3}
+    assert entry.merged == {"Condition": 4}
+    assert entry.conflicts == {"decided": 2, "open": 1}
     assert entry.failures == {"invalid-base64": 1, "x": 1}
     assert read_entry(store, SHARD.key) == entry
     assert list(entries(store)) == [entry]

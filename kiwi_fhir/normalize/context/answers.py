@@ -24,8 +24,8 @@ class Answers:
     no: re.Pattern[str]
 
     def read(self, text: str, structure: Structure, mention: Mention) -> tuple[bool, Span] | None:
-        """Whether the answer to a mention's label says that it is there, and the answer's span; None where none does."""
-        found = structure.answer_at(mention.span.start) if hasattr(structure, "answer_at") else None
+        """Whether the answer to a mention's label says that it is there, and its span; None where none does."""
+        found = structure.answer_at(mention.span.start)
         if found is None or mention.span.start >= found.label.end or mention.span.end <= found.label.start:
             return None
         words = found.answer.of(text).strip()

@@ -1,8 +1,8 @@
 """What is said of each mention, and of whom: the model's marks and the rules' cues through one decision.
 
 A mark of the model counts where it reaches the mention and its words say what it says; a cue of the rules gives a
-mention only a modifier of a kind that it does not have then. An answer behind a label decides over both. What a rule adds
-is marked (`Modifier.rule`), so that evidence never passes for the model's, and each decision has its reason.
+mention only a modifier of a kind that it does not have then. An answer behind a label decides over both. What a rule
+adds is marked (`Modifier.rule`), so that evidence never passes for the model's, and each decision has its reason.
 """
 
 from __future__ import annotations
@@ -114,9 +114,7 @@ class Arbiter:
             inside = span.start < phrase.span.end < span.end and phrase.says in ("unchanged", "stands", "cue")
             if not inside or (phrase.says == "unchanged" and self._is_neutral(text, span)):
                 continue
-            begin[at] = (
-                phrase.span.end + len(text[phrase.span.end : span.end]) - len(text[phrase.span.end : span.end].lstrip())
-            )
+            begin[at] = span.end - len(text[phrase.span.end : span.end].lstrip())
             if phrase.says != "cue":
                 cases[at].mention = replace(cases[at].mention, span=Span(begin[at], span.end))
                 cases[at].changed = True
@@ -177,9 +175,9 @@ class Arbiter:
         """ "No change in vision": of what is no problem in itself, it is the change that is denied."""
         for index, start in enumerate(reach.starts):
             span = cases[index].mention.span
-            if span.start < phrase.span.end <= span.end and start == span.start and span.start > phrase.span.start:
-                if all(held.label != "negation" for held in cases[index].held):
-                    cases[index].add(Modifier("negation", Span(phrase.span.start, span.start), rule=True), "negation")
+            runs_in = phrase.span.start < span.start < phrase.span.end <= span.end and start == span.start
+            if runs_in and all(held.label != "negation" for held in cases[index].held):
+                cases[index].add(Modifier("negation", Span(phrase.span.start, span.start), rule=True), "negation")
 
     def _frame_whole(self, text: str, cases: list[_Case], structure: Structure) -> None:
         """Mentions that are of a frame as they are ("fall risk"), or stand under a heading of one."""
@@ -194,8 +192,8 @@ class Arbiter:
                         case.reasons.append(Reason(name, span))
             section = structure.section_at(span.start)
             if section is not None and case.frame is None:
-                name, labels = self.headings.get(" ".join(section.name.of(text).split()), (None, frozenset()))
-                if name is not None and label in labels:
+                name, labels = self.headings.get(" ".join(section.name.of(text).split()), ("", frozenset()))
+                if label in labels:
                     case.frame = name
                     case.reasons.append(Reason(name, section.name))
 

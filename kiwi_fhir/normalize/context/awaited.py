@@ -32,8 +32,8 @@ class Awaited:
     ) -> Iterator[tuple[int, Span]]:
         """The indexes of problems that drugs are taken for as needed, with the words that say so.
 
-        `text` is `written` in lower case. A problem stands behind them ("prn pain", "as needed for nausea or vomiting"),
-        or before ("for pain as needed").
+        `text` is `written` in lower case. A problem stands behind them ("prn pain", "as needed for nausea"), or
+        before ("for pain as needed").
         """
         starts = [mention.span.start for mention in mentions]
         for found in self.words.finditer(text):

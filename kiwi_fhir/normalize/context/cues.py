@@ -111,8 +111,8 @@ class Phrases:
     def find(self, text: str, starts: Sequence[int], ends: Sequence[int]) -> Iterator[Found]:
         """The phrases of `text` (lower case) in order; `starts` and `ends` are those of its mentions.
 
-        What lies inside a mention is none, but where the mention begins with it ("risk of falls"; of denials only what no
-        problem's name begins with); what runs into a mention ends before it, but for `unchanged`, which shortens it.
+        What lies inside a mention is none, but where the mention begins with it ("risk of falls"; of denials only what
+        no problem's name begins with); what runs into a mention ends before it, but for `unchanged`, which shortens it.
         """
         at = 0
         while (match := self.pattern.search(text, at)) is not None:
@@ -137,7 +137,7 @@ class Phrases:
                 yield Found(Span(start, end), "cue", self.cues[key])
 
     def _opens(self, text: str, end: int, key: str) -> bool:
-        """Whether a mention that begins with `key` and goes on at `end` is of what follows: not "no-reflow", "no energy"."""
+        """Whether a mention that begins with `key` is of what follows at `end`: not "no-reflow", "no energy"."""
         denies = any(cue.modifier == "negation" for cue in self.cues.get(key, ()))
         return text[end : end + 1].isspace() and (not denies or key in _OPENING_DENIALS)
 

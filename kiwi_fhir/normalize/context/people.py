@@ -1,4 +1,4 @@
-"""Whose it is: the relative or other person beside a mention, under family history and where a sentence says it outright."""
+"""Whose it is: the person beside a mention, under family history and where a sentence says it outright."""
 
 from __future__ import annotations
 
@@ -84,9 +84,10 @@ class People:
                 yield index, Modifier("subject", span, rule=True)
 
     def is_not_his(self, text: str, mentions: Sequence[Mention], index: int, mark: Modifier) -> bool:
-        """Whether a `subject` mark of the model before a mention belongs to others: it stands in brackets behind one of
-        them, or the mention has a person of its own: "diabetes (father), stroke (mother)", "Father: gout; mother: lupus". "The
-        child" is the patient, outside family history.
+        """Whether a `subject` mark of the model before a mention belongs to others.
+
+        It stands in brackets behind one of them, or the mention has a person of its own: "diabetes (father), stroke
+        (mother)", "Father: gout; mother: lupus". "The child" is the patient, outside family history.
         """
         mention = mentions[index]
         if mention.section not in self.sections and mark.span.of(text).split()[-1] in self.patient:
@@ -96,9 +97,7 @@ class People:
         if self.within.match(text, mention.span.end) is not None:
             return True
         low = max(mark.span.end, mention.span.start - _REACH)
-        label = None
-        for label in self.anyone.finditer(text, low, mention.span.start):
-            pass
+        label = next(reversed(list(self.anyone.finditer(text, low, mention.span.start))), None)
         if label is not None and (
             self.label.fullmatch(text, label.end(), mention.span.start)
             or self.has.fullmatch(text, label.end(), mention.span.start)
@@ -132,7 +131,7 @@ class People:
     def _said(
         self, text: str, mentions: Sequence[Mention], index: int, near: Sequence[Span], sentence: Span
     ) -> list[Span]:
-        """Elsewhere: a person whose it is, of whom the text says no more than that they have it, or "family history of"."""
+        """Elsewhere: a person of whom the text says no more than that they have it, or "family history of"."""
         at = mentions[index].span.start
         inside = [span for span in near if at <= span.start < mentions[index].span.end]
         if inside and text.startswith(("'s ", "s' "), inside[0].end) and _OWNERS.fullmatch(text, at, inside[0].start):

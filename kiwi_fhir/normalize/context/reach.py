@@ -13,7 +13,7 @@ from kiwi_fhir.types import Mention, Span
 
 # Between two items of a list: "a, b", "a or any b", "a/b", "a, or b".
 _JOINT = re.compile(r"\s*(?:[,/]|(?:,\s*)?(?:and/or|and|or|nor|&)\b)\s*(?:[a-z'-]+\s+){0,2}")
-# ... with an item or two between that no mention covers: "fever, weight loss, chills", "tenderness to palpation or edema".
+# ... with an item or two between that no mention covers: "fever, weight loss, chills".
 _SEPARATOR = re.compile(r"\s*(?:[,/]|\b(?:and/or|and|or|nor)\b)\s*")
 _ITEM_WORDS = 4
 # What follows an item that begins a clause of its own: "no fever, chest pain is worse".
@@ -128,7 +128,7 @@ class Reach:
 
 
 def begins_clause(text: str, start: int, span: Span) -> bool:
-    """Whether the mention at `span` is the subject of a clause of its own behind `start`: "... and his cough is worse"."""
+    """Whether the mention at `span` begins a clause of its own behind `start`: "... and his cough is worse"."""
     joint = text.rfind(" and ", max(0, start), span.start + 1)
     if joint < 0 and text.startswith(" and ", span.start - 5):
         joint = span.start - 5

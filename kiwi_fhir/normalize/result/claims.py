@@ -5,12 +5,13 @@ from __future__ import annotations
 import re
 from bisect import bisect_right
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
 
 from kiwi_fhir.documents.structure import Structure
 from kiwi_fhir.normalize.result.kinds import Kind
 from kiwi_fhir.normalize.result.rows import Row, Rows
+from kiwi_fhir.normalize.result.tables import Columns
 from kiwi_fhir.normalize.text.numbers import DIGITS
 from kiwi_fhir.types import Mention, Modifier, Span
 
@@ -20,11 +21,8 @@ _SAYS = re.compile(r"[ \t]*(?:[:=][ \t]*)?(?:(?:is|was|were|are|of|at|level|leve
 _JOINT = re.compile(r"\s*(?:,|/|&|(?:,\s*)?\band\b)\s*(?:(?:the|her|his|a)\s+)?", re.IGNORECASE)
 _ITEM = re.compile(rf"{DIGITS}(?![\d:])")
 _BETWEEN_ITEMS = re.compile(r"\s*(?:/|,\s*and\b|,|\band\b|&)\s*", re.IGNORECASE)
-# Words before a test that say of a number behind it that it is aimed at, and was not found.
-_AIM = re.compile(
-    r"\b(?:goals?|targets?|keep|kept|maintain\w*|if|when|until|once|unless|titrat\w+|hold|for|to)\b[^.;:\n]{0,20}$",
-    re.IGNORECASE,
-)
+# Words before a test after which a number behind it may not have been found.
+_NOT_YET = re.compile(r"\b(?:if|when|until|once|unless|titrat\w+|hold|for|to)\b[^.;:\n]{0,20}$", re.IGNORECASE)
 _REACH = 30  # characters before a test in which such a word stands
 _BROTHERS = 6  # tests of one list
 
@@ -33,11 +31,18 @@ class Claims:
     """The rows of a note's tests. Tests are counted by their place among the tests, in text order."""
 
     def __init__(
-        self, text: str, structure: Structure, tests: Sequence[Mention], kinds: Sequence[Kind], rows: Rows
+        self,
+        text: str,
+        structure: Structure,
+        tests: Sequence[Mention],
+        kinds: Sequence[Kind],
+        columns: Columns,
+        known: Mapping[Span, Row],
     ) -> None:
-        """Read the rows of `tests`, mentions of a note `text`, of these kinds."""
+        """Read the rows of `tests`, mentions of a note `text`, of these kinds; `known` are rows by the test's span."""
         self._text, self._structure = text, structure
-        self._tests, self._kinds, self._rows = tests, kinds, rows
+        self._tests, self._kinds, self._rows = tests, kinds, columns.rows
+        self._columns, self._known = columns, known
         self._starts = [mention.span.start for mention in tests]
         self.holders: dict[Span, list[int]] = defaultdict(list)
         for place, mention in enumerate(tests):
@@ -45,6 +50,7 @@ class Claims:
                 if held.label == "labvalue":
                     self.holders[held.span].append(place)
         self._claims: list[tuple[Span, int]] = []
+        self.unsure: set[Span] = set()
         self.rows: dict[int, list[Row]] = defaultdict(list)
         self._read()
         self._claims.sort()
@@ -79,13 +85,23 @@ class Claims:
     def _read(self) -> None:
         place = 0
         while place < len(self._tests):
+            if table := self._columns.read(self._text, self._structure, self._tests[place].span, self._kinds[place]):
+                self._claim_table(place, table)
+                place += 1
+                continue
+            if row := self._known.get(self._tests[place].span):
+                self._claim(place, row)
+                place += 1
+                continue
             brothers = self.brothers(place)
             rows = self._shared_out(brothers) if len(brothers) > 1 else None
             if rows is None:
-                self._read_row(place)
-                place += 1
-                continue
-            for brother, row in zip(brothers, rows, strict=True):
+                if not self._is_unsure(brothers):
+                    self._read_row(place)
+                    place += 1
+                    continue
+                rows = []
+            for brother, row in zip(brothers, rows, strict=False):
                 self._claim(brother, row)
             place += len(brothers)
 
@@ -98,6 +114,21 @@ class Claims:
         found = numbers_behind(self._text, last.end, self._line_end(last.end), len(brothers), self._rows)
         return found or self._linked(brothers, last.end)
 
+    def _is_unsure(self, brothers: list[int]) -> bool:
+        """Whether one number stands behind a list of tests that may each have it: "AST and ALT 40"; it stays words."""
+        *others, place = brothers
+        kinds = [self._kinds[brother] for brother in brothers]
+        if not others or any(kind.category != "laboratory" or kind.panel for kind in kinds):
+            return False
+        start = self._tests[place].span.end
+        row = self._rows.read(self._text, start, self._limit(place), kinds[-1])
+        held = (item for other in others for item in self._tests[other].modifiers if self.is_number(item))
+        if row is None or any(not touch(item.span, row.value) for item in held):
+            return False
+        self._claim(place, row)
+        self.unsure.add(row.value)
+        return True
+
     def _linked(self, brothers: list[int], end: int) -> list[Row] | None:
         """The numbers behind `end` that the model links to a list of tests, as many as there are ("at 412 and 180")."""
         held = (item for place in brothers for item in self._tests[place].modifiers if self.is_number(item))
@@ -109,6 +140,8 @@ class Claims:
 
     def _read_row(self, place: int) -> None:
         mention, kind = self._tests[place], self._kinds[place]
+        if kind.aimed:
+            return
         before = self._value_before(place)
         if before is not None:
             self._claims.append((before, place))
@@ -120,8 +153,8 @@ class Claims:
         known = kind.category is not None and not kind.panel and row.closed
         linked = any(row.value.start < item.span.end and item.span.start < row.end for item in held)
         passed = known and any(self.is_number(item) for item in held)  # the model took another number, past this one
-        aimed = _AIM.search(self._text[max(0, mention.span.start - _REACH) : mention.span.start])
-        if linked or passed or (known and not row.more and aimed is None):
+        awaited = _NOT_YET.search(self._text[max(0, mention.span.start - _REACH) : mention.span.start])
+        if linked or passed or (known and not row.more and awaited is None):
             self._claim(place, row)
 
     def _value_before(self, place: int) -> Span | None:
@@ -151,6 +184,14 @@ class Claims:
     def _claim(self, place: int, row: Row) -> None:
         self._claims.append((Span(row.value.start, row.end), place))
         self.rows[place].append(row)
+
+    def _claim_table(self, place: int, rows: list[Row]) -> None:
+        """Claim what the table's columns give a test, and all else in its line: that is of no other."""
+        for row in rows:
+            self._claim(place, row)
+            for span in (row.unit, row.normal):
+                if span is not None and span.start >= row.end:
+                    self._claims.append((span, place))
 
     def _line_end(self, offset: int) -> int:
         return self._structure.line_at(offset - 1).end

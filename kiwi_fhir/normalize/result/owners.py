@@ -10,52 +10,100 @@ from __future__ import annotations
 
 import re
 from bisect import bisect_right
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
 from kiwi_fhir.documents.structure import Structure
 from kiwi_fhir.normalize.result.claims import Claims, numbers_behind, touch
 from kiwi_fhir.normalize.result.kinds import Kind, Tests
-from kiwi_fhir.normalize.result.rows import Row, Rows
+from kiwi_fhir.normalize.result.rows import Row
+from kiwi_fhir.normalize.result.runs import Runs
+from kiwi_fhir.normalize.result.tables import Columns
+from kiwi_fhir.normalize.text.words import one_line
 from kiwi_fhir.types import Mention, Modifier, Span
 
 _DIGIT = re.compile(r"\d")
 _PRESSURE = re.compile(r"\d{2,3}\s?/\s?\d{2,3}")
+_NUMBER_BEFORE = re.compile(r"\d ?%?\)?[ \t]?(?:on[ \t])?\Z")
+_ALSO_AIMED = re.compile(r"(?:[\d<>≤≥=%/ \t-]|[.,](?=\d)){1,24},?[ \t]*(?:and |or )?")
+_SAYS_NORMAL = re.compile(
+    r"(?:normal|nl|ref(?:erence)?|limits?|uln|lln|up to|<|>|[lg]t;)[^.;\n]{0,12}\Z", re.IGNORECASE
+)
 _HALVES = re.compile(r"\s?(?:/|&|\band\b)\s?", re.IGNORECASE)
 _OF_ALL = re.compile(r"\b(?:both|all|each)\b", re.IGNORECASE)
-_AIMED = re.compile(r"(?:goals?|targets?|aim(?:ing)?)(?: (?:of|is|for))?:?\s?$", re.IGNORECASE)
-_REACH = 30  # characters before a range in which such a word stands
 _NEAR = 8  # tests between a number and a test that are looked at: of more, one is nearer
 
 
 @dataclass(frozen=True, slots=True)
 class Owned:
     """The mentions with the results that are theirs. `rows` are those of their results, by the result's span; `unsure`
-    the spans of numbers whose owner is not certain."""
+    the spans of numbers whose owner is not certain; `fluids` those of tests of another fluid than blood."""
 
     mentions: tuple[Mention, ...]
     rows: dict[Span, Row] = field(default_factory=dict)
     unsure: frozenset[Span] = frozenset()
+    fluids: frozenset[Span] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
 class Owners:
-    """Decides with the grammar of rows and the names of tests.toml."""
+    """Decides with the grammar of rows and tables and the names of tests.toml."""
 
-    rows: Rows
+    columns: Columns
+    runs: Runs
     tests: Tests
+    qualified: re.Pattern[str]
 
-    def settle(self, text: str, mentions: Sequence[Mention], structure: Structure) -> Owned:
-        """The mentions of a note `text`, each test with its own results and normal ranges only."""
-        if not any(mention.label == "test" for mention in mentions):
-            return Owned(tuple(mentions))
-        mentions = [part for mention in mentions for part in self._parts(text, mention, structure)]
+    def settle(self, text: str, lowered: str, mentions: Sequence[Mention], structure: Structure) -> Owned:
+        """The mentions of a note `text` (`lowered`: in lower case), each test with its own results and ranges only."""
+        found = self.runs.complete(text, lowered, mentions, structure)
+        if not any(mention.label == "test" for mention in found.mentions):
+            return Owned(found.mentions)
+        mentions = [part for mention in found.mentions for part in self._parts(text, mention, structure)]
         tests = [mention for mention in mentions if mention.label == "test"]
-        kinds = [self.tests.kind(" ".join(mention.span.of(text).split())) for mention in tests]
-        case = _Case(text, tests, kinds, structure, Claims(text, structure, tests, kinds, self.rows))
+        kinds = self._kinds(text, tests, structure)
+        claims = Claims(text, structure, tests, kinds, self.columns, found.rows)
+        case = _Case(text, tests, kinds, structure, claims, self.tests, self.columns.rows.units.scalar)
         settled = iter(case.settled())
-        found = tuple(next(settled) if mention.label == "test" else mention for mention in mentions)
-        return Owned(found, case.rows, frozenset(case.unsure))
+        whole = (next(settled) if mention.label == "test" else mention for mention in mentions)
+        fluids = (
+            mention.span
+            for mention, kind in zip(tests, kinds, strict=True)
+            if kind.in_fluids
+            and self.tests.is_of_fluid(lowered, structure.sentence_at(mention.span.start).start, mention.span.start)
+        )
+        whole = (next(settled) if mention.label == "test" else mention for mention in mentions)
+        return Owned(
+            tuple(one for one in whole if not self._is_none(text, one, structure)),
+            case.rows,
+            frozenset(case.unsure),
+            found.fluids.union(fluids),
+        )
+
+    def _is_none(self, text: str, mention: Mention, structure: Structure) -> bool:
+        """Whether a test is only what belongs to the number before it ("88 bpm", "97% RA"), or the head of a column."""
+        if mention.label != "test":
+            return False
+        words, start = mention.span.of(text), mention.span.start
+        cell = structure.cell_at(start)
+        if self.tests.heads_column(words, in_table=cell is not None and cell.row == 0):
+            return True
+        if mention.modifiers or _NUMBER_BEFORE.search(text[max(0, start - 6) : start]) is None:
+            return False
+        return self.columns.rows.units.code(words) is not None or self.qualified.fullmatch(f"1 {words}") is not None
+
+    def _kinds(self, text: str, tests: Sequence[Mention], structure: Structure) -> list[Kind]:
+        """The kinds of tests; `aimed` where what stands behind the name was not found ("goal INR 2-3", "Mg 400")."""
+        kinds: list[Kind] = []
+        for place, mention in enumerate(tests):
+            words = " ".join(mention.span.of(text).split())
+            kind = self.tests.kind(words)
+            aimed = self.tests.is_aimed(text, mention.span.start) or self.tests.is_aimed(words, words.rfind(" ") + 1)
+            if not aimed and place and kinds[-1].aimed:
+                aimed = _ALSO_AIMED.fullmatch(text, tests[place - 1].span.end, mention.span.start) is not None
+            aimed = aimed or (kind.dosed and structure.kind_at(mention.span.start) in self.tests.dosed)
+            kinds.append(replace(kind, aimed=True) if aimed else kind)
+        return kinds
 
     def _parts(self, text: str, mention: Mention, structure: Structure) -> list[Mention]:
         """A mention of two tests as two where two numbers follow: "BUN/creatinine 30/1.4"."""
@@ -70,7 +118,7 @@ class Owners:
         if any(kind.category != "laboratory" or kind.panel for kind in kinds):
             return [mention]
         end = structure.line_at(mention.span.start).end
-        numbers = numbers_behind(text, mention.span.end, end, len(spans), self.rows)
+        numbers = numbers_behind(text, mention.span.end, end, len(spans), self.columns.rows)
         return [mention] if numbers is None else [replace(mention, span=span) for span in spans]
 
 
@@ -78,10 +126,23 @@ class _Case:
     """The tests of one note, counted as its claims count them."""
 
     def __init__(
-        self, text: str, tests: Sequence[Mention], kinds: Sequence[Kind], structure: Structure, claims: Claims
+        self,
+        text: str,
+        tests: Sequence[Mention],
+        kinds: Sequence[Kind],
+        structure: Structure,
+        claims: Claims,
+        names: Tests,
+        scalar: Callable[[str], object],
     ) -> None:
         self._text, self._tests, self._kinds, self._structure, self._claims = text, tests, kinds, structure, claims
+        self._names, self._scalar = names, scalar
         self._starts = [mention.span.start for mention in tests]
+        self._times: dict[int, Span] = {}  # what begins a line, and is a time of a test, by the line's start
+        for held in (held for mention in tests for held in mention.modifiers if held.label == "temporal"):
+            line = structure.line_at(held.span.start)
+            if self._has_digit(held) and not text[line.start : held.span.start].strip(" \t-*[(\u2022"):
+                self._times[line.start] = held.span
         self.rows: dict[Span, Row] = {}
         self.unsure: set[Span] = set()
 
@@ -91,43 +152,74 @@ class _Case:
         found = []
         for place, mention in enumerate(self._tests):
             kept = [held for held in mention.modifiers if self._keeps(place, held, owners)]
-            for row in self._claims.rows.get(place, ()):
-                kept = self._with_row(place, kept, row)
+            if rows := self._claims.rows.get(place):
+                kept = self._with_rows(place, kept, rows)
             if kept != list(mention.modifiers):
                 kept.sort(key=lambda held: (held.span, held.label))
                 mention = replace(mention, modifiers=tuple(kept))
             found.append(mention)
-        return found
+        return [self._with_time(mention) for mention in found]
+
+    def _with_time(self, mention: Mention) -> Mention:
+        """A test with the time that begins its line: "03/01 2000: T 38.9, HR 112"."""
+        line = self._structure.line_at(mention.span.start)
+        time = self._times.get(line.start)
+        if time is None or any(held.label == "temporal" for held in mention.modifiers):
+            return mention
+        held = sorted(
+            (*mention.modifiers, Modifier("temporal", time, rule=True)), key=lambda item: (item.span, item.label)
+        )
+        return replace(mention, modifiers=tuple(held))
 
     def _keeps(self, place: int, held: Modifier, owners: dict[Span, set[int]]) -> bool:
+        if held.label == "temporal":
+            return self._is_together(place, held.span) or not self._has_digit(held) or not self._has_test(held.span)
         if held.label not in ("labvalue", "reference_range"):
             return True
+        if held.label == "reference_range" and self._is_number_again(held.span):
+            return False
         if not self._has_digit(held):
             return self._is_together(place, held.span)
+        if self._kinds[place].aimed or self._names.is_aimed(self._text, held.span.start):
+            return False
         if claimers := self._claims.of(held.span):
             return place in claimers
-        if held.label == "reference_range":
-            aimed = _AIMED.search(self._text[max(0, held.span.start - _REACH) : held.span.start])
-            return aimed is None and self._is_near(place, held.span)
-        return place in owners[held.span]
+        return self._is_near(place, held.span) if held.label == "reference_range" else place in owners[held.span]
+
+    def _is_number_again(self, span: Span) -> bool:
+        """Whether a normal range is only a number that no word calls one: "7.9 % (63 mmol/mol)", "340 (prior 1200)"."""
+        before = self._text[max(0, span.start - 24) : span.start]
+        return self._scalar(one_line(span.of(self._text))) is not None and _SAYS_NORMAL.search(before) is None
+
+    def _has_test(self, span: Span) -> bool:
+        """Whether a test stands in the line of a time."""
+        line = self._structure.line_at(span.start)
+        return bisect_right(self._starts, line.end - 1) > bisect_right(self._starts, line.start - 1)
 
     def _has_digit(self, held: Modifier) -> bool:
         return _DIGIT.search(held.span.of(self._text)) is not None
 
-    def _with_row(self, place: int, kept: list[Modifier], row: Row) -> list[Modifier]:
-        """What a row says in place of what the model says within it."""
-        whole = Span(row.value.start, row.end)
-        inside = [held for held in kept if held.label in ("labvalue", "reference_range") and touch(held.span, whole)]
-        values = [held for held in inside if held.label == "labvalue" and _fits(held.span, row)]
-        value = next((held for held in values if self._claims.of(held.span) == {place}), None)
-        value = value or Modifier("labvalue", row.value, rule=True)
-        self.rows[value.span] = row
-        found = [held for held in kept if held not in inside] + [value]
-        if row.normal is not None:
-            ranges = (held for held in inside if held.label == "reference_range" and touch(held.span, row.normal))
-            found.append(next(ranges, None) or Modifier("reference_range", row.normal, rule=True))
-        if row.flag is None:
-            found += [held for held in inside if held != value and not self._has_digit(held)]
+    def _with_rows(self, place: int, kept: list[Modifier], rows: Sequence[Row]) -> list[Modifier]:
+        """What a test's rows say in place of what the model says within them."""
+        inside = [
+            held
+            for held in kept
+            if held.label in ("labvalue", "reference_range") and place in self._claims.of(held.span)
+        ]
+        found = [held for held in kept if held not in inside]
+        for row in rows:
+            fit = (held for held in inside if held.label == "labvalue" and _fits(held.span, row))
+            alone = (held for held in fit if sum(touch(held.span, other.value) for other in rows) == 1)
+            value = next((held for held in alone if self._claims.of(held.span) == {place}), None)
+            found.append(value or Modifier("labvalue", row.value, rule=True))
+            self.rows[found[-1].span] = row
+            if row.value in self._claims.unsure:
+                self.unsure.add(found[-1].span)
+        for normal in dict.fromkeys(row.normal for row in rows if row.normal is not None):
+            ranges = (held for held in inside if held.label == "reference_range" and touch(held.span, normal))
+            found.append(next(ranges, None) or Modifier("reference_range", normal, rule=True))
+        if not any(row.flag for row in rows):
+            found += [held for held in inside if held not in found and not self._has_digit(held)]
         return found
 
     def _owners(self) -> dict[Span, set[int]]:
@@ -136,6 +228,9 @@ class _Case:
         for span, holders in self._claims.holders.items():
             if _DIGIT.search(span.of(self._text)) is None or self._claims.of(span):
                 continue
+            if len(holders) > 1 and self._is_of_all(holders[-1], span):
+                owners[span] = set(holders)  # "AST and ALT were both 40"
+                continue
             near = [place for place in holders if self._is_near(place, span)]
             # Of two numbers around a name the one behind it is its own.
             near = [
@@ -143,7 +238,7 @@ class _Case:
             ] or near
             if _PRESSURE.search(span.of(self._text)) is not None:
                 near = [place for place in near if self._kinds[place].blood_pressure] or near
-            if len(near) > 1 and not self._is_of_all(near[-1], span):
+            if len(near) > 1:
                 if self._claims.brothers(near[0])[: len(near)] == near and self._end(near[-1]) <= span.start:
                     self.unsure.add(span)  # "AST and ALT 40"
                 near = [min(near, key=lambda place: self._distance(place, span))]
@@ -191,5 +286,9 @@ class _Case:
 def _fits(span: Span, row: Row) -> bool:
     """Whether the model's span has the row's number, whole, and nothing of a normal range: "5 ft 2 in" goes on."""
     if not span.start <= row.value.start < row.value.end <= span.end:
+        return False
+    if row.unit is not None and row.unit.start < span.end < row.unit.end:
+        return False
+    if row.normal is not None and touch(span, row.normal):
         return False
     return span.end <= row.inner or row.inner == row.end

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from kiwi_fhir.normalize.result.kinds import Kind, Tests
@@ -11,10 +11,13 @@ from kiwi_fhir.normalize.result.owners import Owned, Owners
 from kiwi_fhir.normalize.result.quantity import Units
 from kiwi_fhir.normalize.result.ranges import judged
 from kiwi_fhir.normalize.result.rows import Rows
+from kiwi_fhir.normalize.result.runs import Runs
+from kiwi_fhir.normalize.result.tables import Columns
+from kiwi_fhir.normalize.result.times import own_times
 from kiwi_fhir.normalize.result.values import Values, is_cut, load_values
 from kiwi_fhir.normalize.text.words import one_line
 from kiwi_fhir.tables import Mappings
-from kiwi_fhir.types import LabValue, Mention, Modifier, Ratio, ReferenceRange
+from kiwi_fhir.types import LabValue, Mention, Modifier, Moment, Ratio, ReferenceRange, Span
 
 _AROUND = 24  # characters around a result in which "greater than", a unit and a flag fit
 _SAYS_NORMAL = r"(?:normal|nl|ref(?:erence)?)\.?(?: (?:range|values?|limits?))?\s?(?:is|of|:)?\s?(?P<sign>[<>])?\s?"
@@ -64,6 +67,17 @@ class Results:
             values = [self._judged(value, ranges[0]) for value in values]
         return tuple(values), tuple(ranges), awaited
 
+    def dated(
+        self,
+        text: str,
+        values: tuple[LabValue, ...],
+        moments: Sequence[Moment],
+        owned: Owned,
+        read: Callable[[Span], Moment],
+    ) -> tuple[LabValue, ...]:
+        """`values` with the times of each; `moments` are those of the test, `read` reads a time."""
+        return own_times(text, values, moments, owned.rows, self.values.earlier, read)
+
     def _value(self, text: str, modifier: Modifier, kind: Kind, owned: Owned) -> LabValue:
         start, end = modifier.span.start, modifier.span.end
         if modifier.span in owned.unsure:
@@ -80,9 +94,12 @@ class Results:
         return self.values.reference_range(modifier, words)
 
     def _judged(self, value: LabValue, normal: ReferenceRange) -> LabValue:
-        if value.interpretation is not None or normal.interval is None:
+        known = value.interpretation.code if value.interpretation is not None else None
+        if known not in (None, "A") or normal.interval is None:
             return value
         code = judged(value, normal.interval)
+        if known is not None and code not in ("H", "L"):  # the note's "*" may know more than its range
+            return value
         return value if code is None else replace(value, interpretation=self.values.interpretation(code))
 
     def _as_range(self, text: str, modifier: Modifier, first: Modifier, kind: Kind) -> ReferenceRange | None:
@@ -136,4 +153,5 @@ def _words(text: str, modifier: Modifier) -> str:
 def load_results(mappings: Mappings, units: Units, tests: Tests) -> Results:
     """interpretations.toml. Raises MappingError."""
     values = load_values(mappings, units)
-    return Results(values, Owners(Rows(units, values.interpretations), tests))
+    rows = Rows(units, values.interpretations)
+    return Results(values, Owners(Columns(tests.columns, rows), Runs(rows, tests), tests, values.qualified))

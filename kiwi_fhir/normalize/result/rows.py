@@ -24,9 +24,9 @@ _COMPARED = r"(?:[<>≤≥]\s?=?|=[<>])\s?"
 _TO = r"\s?(?:-|–|to)\s?"
 _ENDS = r"(?!\d|[:/.,]\d|\s?[-–]\s?\d)"  # no date, no time of day, no part of a longer number
 _LEAD = re.compile(
-    r"[ \t]*\((?P<note>[A-Za-z][A-Za-z0-9 ./-]{0,20})\)[ \t]*(?:[:=|][ \t|]*)?"
+    r"(?:\.(?=\t|  |:))?(?:[ \t]*\((?P<note>[A-Za-z][A-Za-z0-9 ./-]{0,20})\)[ \t]*(?:[:=|][ \t|]*)?"
     r"|[ \t]*(?:[:=|]|\.{2,}|,(?=\S)|(?<![ \t])-(?=-?[.\d<>≤≥]))[ \t|]*"
-    r"|[ \t]+(?:[|=][ \t|]*)?"
+    r"|[ \t]+(?:[|=][ \t|]*)?)"
 )
 _PRESSURE = re.compile(r"\d{2,3}\s?/\s?\d{2,3}(?![\d/])")
 _RANGE = re.compile(rf"(?P<low>{DIGITS}){_TO}(?P<high>{DIGITS}){_ENDS}")
@@ -51,6 +51,8 @@ _CLOSED = re.compile(r"[ \t]*(?:\Z|[,;|)\r\n]|\.(?=\s|\Z)|[x×]\s?\d\b|(?:on|RA|
 # A word is a unit where the row ends with it or goes on: not in "12.9 In the evening", "4.5 mg tablets".
 _SURE_UNIT = re.compile(r"[/%°\[{]")
 _AFTER_UNIT = re.compile(r"\t|[ \t]*(?:\Z|[,;|\r\n()\[{<>*\d]|\.(?:\s|\Z)|(?:HH?|LL?)\b)")
+_DATE = re.compile(r"(?:on )?(?P<date>\d{1,2}/\d{1,2}/(?:\d{4}|\d\d)|\d{4}-\d\d-\d\d|\[\*\*\d[\d/-]*\*\*\])(?![\d/-])")
+_FEET = re.compile(r"\d ?'(?: ?\d{1,2}(?:\.\d+)? ?(?:\"|''))?")
 _COMPOUND = re.compile(r"\s?(?:ft|feet|foot|lbs?|pounds?)\.?,?\s+(?:and )?\d", re.IGNORECASE)  # "5 ft. 8 in."
 _MORE = re.compile(rf"[ \t|]+{DIGITS}")
 
@@ -60,7 +62,8 @@ class Row:
     """A value behind a test's name, and what belongs to it: unit, `flag` (H, L, A ...), the words of a normal range.
 
     `inner` is where the value ends with its unit and flag, `end` where all of it ends. `closed` says that nothing goes
-    on there ("Na 140," but not "glucose 4 times"), `more` that another number follows, as in columns.
+    on there ("Na 140," but not "glucose 4 times"), `more` that another number follows, as in columns. `time` is a
+    date behind it, or what heads its column or line in a table; `earlier` says that the head calls it an older one.
     """
 
     value: Span
@@ -71,6 +74,8 @@ class Row:
     end: int
     closed: bool
     more: bool
+    time: Span | None = None
+    earlier: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +88,7 @@ class Rows:
     def read(self, text: str, start: int, limit: int, kind: Kind) -> Row | None:
         """The row of a test of that kind whose name ends at `start`; nothing at or behind `limit` belongs to it."""
         lead = _LEAD.match(text, start, limit)
-        row = self._row(text, lead.end(), limit, kind) if lead is not None else None
+        row = self.read_value(text, lead.end(), limit, kind) if lead is not None else None
         if row is None or lead is None or lead["note"] is None:
             return row
         unit = Span(*lead.span("note")) if self.units.code(lead["note"]) is not None else None
@@ -95,49 +100,55 @@ class Rows:
         found = self._unit(text, gap, limit, UNKNOWN)
         return Span(*found.span()) if found is not None else None
 
-    def _row(self, text: str, at: int, limit: int, kind: Kind) -> Row | None:
+    def read_value(self, text: str, at: int, limit: int, kind: Kind) -> Row | None:
+        """The row of a test of that kind whose value begins `at`."""
         value = self._value(text, at, limit, kind)
         if value is None:
             return None
         unit: Span | None = None
         normal: Span | None = None
         flag: str | None = None
-        vital, plain = kind.category == "vital-signs", True
+        time: Span | None = None
+        vital, seen, plain = kind.category == "vital-signs", kind.extremes or kind.category == "vital-signs", True
         end = inner = value.end
         while (gap := _NEXT.match(text, end, limit)) is not None:
             at = gap.end()
             if found := _STAR.match(text, at, limit):
                 flag = flag or "A"
-            elif vital and (found := _EXTREMES.match(text, at, limit)):
+            elif found := _DATE.match(text, at, limit):
+                time, plain = time or Span(*found.span("date")), False
+            elif seen and (found := _EXTREMES.match(text, at, limit)):
                 plain = False
             elif found := _BRACKET.match(text, at, limit):
                 within = (found[1] or found[2]).strip()
-                if judged := self._flag(within):
+                if judged := self.flag(within):
                     flag = flag or judged
                 elif normal is None and _NORMAL.fullmatch(within):
                     normal, plain = Span(at + 1, found.end() - 1), False
-                elif kind.blood_pressure and within.isdigit():  # the mean
+                elif (kind.blood_pressure and within.isdigit()) or self._is_same(within):  # the mean; "(203 lb)"
                     plain = False
                 else:
                     break
             elif normal is None and gap[0] and (found := _NORMAL.match(text, at, limit)):
                 normal, plain = Span(*found.span()), False
             elif flag is None and (found := _FLAG.match(text, at, limit)) and not (vital and found[0].isupper()):
-                flag = self._flag(found[0])
+                flag = self.flag(found[0])
             elif (unit is None or normal is not None) and (found := self._unit(text, at, limit, kind)):
                 unit = unit or Span(*found.span())
             else:
                 break
             end = found.end()
             inner = end if plain else inner
-        if vital:
+        if seen:
             normal = None
         if kind.category != "laboratory" and "/" not in (unit.of(text) if unit is not None else ""):
             flag = None  # of a lung function test the L is litres
         if unit is not None and _COMPOUND.match(text, value.end, limit):
             return None
         closed = _CLOSED.match(text, end, limit) is not None
-        return Row(value, unit, flag, normal, inner, end, closed, more=_MORE.match(text, end, limit) is not None)
+        closed = closed or (unit is not None and _SURE_UNIT.search(unit.of(text)) is not None)
+        more = _MORE.match(text, end, limit) is not None
+        return Row(value, unit, flag, normal, inner, end, closed, more, time)
 
     def _value(self, text: str, at: int, limit: int, kind: Kind) -> Span | None:
         if kind.blood_pressure:
@@ -169,7 +180,12 @@ class Rows:
                 return found
         return None
 
-    def _flag(self, words: str) -> str | None:
+    def _is_same(self, words: str) -> bool:
+        """Whether words in brackets are a number with a unit: the value again, in another unit."""
+        again = self.units.scalar(words)
+        return (again is not None and again.code is not None) or _FEET.fullmatch(words) is not None
+
+    def flag(self, words: str) -> str | None:
         """The code of a flag in letters or of a judgement in words."""
         if words in ("H", "HH", "L", "LL", "A"):
             return words

@@ -67,6 +67,7 @@ class Values:
     interpretations: Vocabulary
     qualified: re.Pattern[str]
     awaited: Phrases
+    earlier: re.Pattern[str]
 
     def is_awaited(self, text: str) -> bool:
         """Whether `text` says that the result is still to come."""
@@ -252,11 +253,17 @@ def _clean(text: str) -> str:
 
 def load_values(mappings: Mappings, units: Units) -> Values:
     """interpretations.toml. Raises MappingError."""
-    extra = {"qualifiers": ListOf(str), "awaited": ListOf(str)}
+    extra = {"qualifiers": ListOf(str), "awaited": ListOf(str), "earlier": ListOf(str)}
     interpretations = load_vocabulary("interpretations", mappings, extra)
     table = mappings.table("interpretations")
     awaited = Phrases.of({"awaited": table["awaited"]}, table.get("fillers", ()))
-    return Values(units, interpretations, _qualified(table["qualifiers"]), awaited)
+    return Values(units, interpretations, _qualified(table["qualifiers"]), awaited, _right_before(table["earlier"]))
+
+
+def _right_before(words: Iterable[str]) -> re.Pattern[str]:
+    """One of `words` at the end, with what may stand between it and a number."""
+    pattern = "|".join(re.escape(word) for word in sorted(words, key=len, reverse=True))
+    return re.compile(rf"(?<!\w)(?:{pattern})(?: (?:a|an|of|at|about))*:? ?\Z", re.IGNORECASE)
 
 
 def _qualified(qualifiers: Iterable[str]) -> re.Pattern[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -11,12 +11,16 @@ from kiwi_fhir.normalize.terminology.names import key, phrases
 from kiwi_fhir.tables import ListOf, MapOf, Mappings, OneOf, Schema
 from kiwi_fhir.types import MENTION_LABELS, Coding, MentionLabel
 
-#: The schema of a code table; `properties`, `levels`, `category`, `property` and `instead` are of tests.
+#: The schema of a code table; `properties`, `levels`, `category`, `property`, `instead` and `written` are of tests,
+#: `courses` and `symptoms` of problems.
 CODES: dict[str, Schema] = {
     "system": str,
     "notice?": str,
     "fillers?": ListOf(str),
     "uncoded?": ListOf(str),
+    "inverted?": ListOf(str),
+    "courses?": ListOf(str),
+    "symptoms?": ListOf(str),
     "levels?": ListOf(str),
     "properties?": MapOf(ListOf(str)),
     "codes?": MapOf(
@@ -24,6 +28,7 @@ CODES: dict[str, Schema] = {
             "display": str,
             "words": ListOf(str),
             "abbreviations?": ListOf(str),
+            "written?": ListOf(str),
             "category?": OneOf(("laboratory", "vital-signs")),
             "property?": str,
             "instead?": MapOf(str),
@@ -52,7 +57,10 @@ class CodeTable:
     """A code table by keys (`names.key`).
 
     `fillers` are what may be left out: first all but the sides, then sides too; each begins with one of
-    `filler_starts`. `words` holds the words of the phrases, for spelling.
+    `filler_starts`. `words` holds the words of the phrases, for spelling. `written` are names that count as they
+    stand, in lower case and without spaces. `beginnings` (of drugs) are the names that longer ones begin with,
+    `inverted` finds what belongs to the name before a comma. `courses` may be left out where they begin the name of a
+    symptom, whose code begins with one of `symptoms`.
     """
 
     codings: Mapping[str, Coding] = field(default_factory=dict)
@@ -62,6 +70,11 @@ class CodeTable:
     fillers: tuple[re.Pattern[str], ...] = ()
     filler_starts: frozenset[str] = frozenset()
     words: frozenset[str] = frozenset()
+    written: Mapping[str, str] = field(default_factory=dict)
+    beginnings: frozenset[str] = frozenset()
+    inverted: re.Pattern[str] | None = None
+    courses: frozenset[str] = frozenset()
+    symptoms: tuple[str, ...] = ()
 
 
 def load_codes(mappings: Mappings, sides: frozenset[str] = frozenset()) -> dict[MentionLabel, CodeTable]:
@@ -126,4 +139,28 @@ def _load(name: str, mappings: Mappings, sides: frozenset[str]) -> CodeTable:
         filler_starts=frozenset(item.split(" ")[0] for item in fillers),
         fillers=tuple(item for item in (phrases(fillers - sides), phrases(fillers)) if item is not None),
         words=frozenset(word for item in (*found, *ambiguous, *uncoded) for word in item.split(" ")),
+        written={as_written(words): code for code, entry in entries.items() for words in entry.get("written", ())},
+        beginnings=frozenset(_beginnings((*found, *uncoded))) if name == "codes_drug" else frozenset(),
+        inverted=_inverted(table.get("inverted", ())),
+        courses=frozenset(map(key, table.get("courses", ()))),
+        symptoms=tuple(table.get("symptoms", ())),
     )
+
+
+def as_written(words: str) -> str:
+    """Words as `CodeTable.written` has them."""
+    return "".join(words.lower().split())
+
+
+def _beginnings(names: Iterable[str]) -> Iterator[str]:
+    """The words that each name begins with, all but the last."""
+    for name in names:
+        at = name.find(" ")
+        while at > 0:
+            yield name[:at]
+            at = name.find(" ", at + 1)
+
+
+def _inverted(phrases_of: Iterable[str]) -> re.Pattern[str] | None:
+    any_of = "|".join(re.escape(item) for item in sorted(phrases_of, key=lambda item: (-len(item), item)))
+    return re.compile(rf"(?:{any_of})\b", re.IGNORECASE) if any_of else None

@@ -1,36 +1,31 @@
 """Mentions to codes: code table, then official names, then (opt-in) names with a slip put right.
 
-Each step takes a phrase only as a whole. What a table calls uncoded or ambiguous gets no code at a later step.
+Each step takes a phrase only as a whole. What a table calls uncoded or ambiguous gets no code at a later step. Then
+what is whole in another way: a combination of drugs by its parts, a name that stands twice ("furosemide (Lasix)"), a
+symptom without its course.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
-from typing import NamedTuple, Protocol
+from functools import cached_property
+from typing import Protocol
 
-from kiwi_fhir.normalize.terminology.codes import Ambiguous, CodeTable
+from kiwi_fhir.normalize.terminology.codes import Ambiguous, CodeTable, as_written
 from kiwi_fhir.normalize.terminology.index import Concept, Index
-from kiwi_fhir.normalize.terminology.names import key, stands_for, without
+from kiwi_fhir.normalize.terminology.names import key, stands_for
+from kiwi_fhir.normalize.terminology.phrases import DEFINED_BEHIND, Form, Phrase, asked, defined_inside, forms, whole
 from kiwi_fhir.normalize.terminology.rules import Rules
 from kiwi_fhir.normalize.terminology.spelling import Speller
-from kiwi_fhir.types import Coding, Document, Mention, MentionLabel, Modifier, ModifierLabel, Span
+from kiwi_fhir.types import Coding, Document, Mention, MentionLabel, Modifier, Span
 
 Codings = tuple[Coding, ...]
-#: The fields of a _Phrase, as a key to what was answered before.
-_Asked = tuple[MentionLabel, str, str, str, bool]
-
-#: Modifiers at the edge of a mention that are no part of its name.
-_EDGES: dict[MentionLabel, frozenset[ModifierLabel]] = {
-    "problem": frozenset({"negation", "uncertain", "subject", "severity"}),
-    "test": frozenset({"negation", "labvalue", "reference_range"}),
-    "drug": frozenset({"negation", "strength", "dosage", "form", "route", "frequency", "duration"}),
-    "treatment": frozenset({"negation"}),
-}
-_SHORT = r"\(\s*(?P<short>[A-Za-z][A-Za-z0-9/&-]{1,9})\s*\)"
-_DEFINED_BEHIND = re.compile(rf"\s{{0,3}}{_SHORT}")
-_DEFINED_INSIDE = re.compile(rf"(?P<long>.*\S)\s*{_SHORT}", re.DOTALL)
+# "atorvastatin (Lipitor)"; the parts of "losartan-HCTZ", "sacubitril / valsartan"
+_TWICE = re.compile(r"(?P<one>[^()\[\]]*[^()\[\]\s])\s*[(\[]\s*(?P<other>[^()\[\]]*[^()\[\]\s])\s*[)\]]", re.DOTALL)
+_JOINT = re.compile(r"\s*[/+]\s*|\s+-\s+|(?<=[A-Za-z])-(?=[A-Za-z])")
+_MOST_PARTS, _LONGEST = 3, 120
 _UNSPECIFIED = re.compile(r"\bunspecified\b(?! (?:organism|cause|type|etiology))", re.IGNORECASE)
 _MOST_KEPT = 100_000
 
@@ -42,26 +37,13 @@ class Linker(Protocol):
         """The codings of each mention of `document`, in its order; none where it is not certain."""
         ...
 
+    def whole(self, text: str, mention: Mention) -> Span:
+        """The span of the name that a mention is the beginning of; its own where it is whole."""
+        ...
+
     def of_test(self, coding: Coding) -> Codings:
         """A code of codes_test.toml with what the vocabulary knows of it; none where our tables do not count."""
         ...
-
-
-class _Phrase(NamedTuple):
-    """What is asked of a mention: its words, without the modifiers at its edges, and the body site said elsewhere."""
-
-    label: MentionLabel
-    words: str
-    bare: str
-    site: str
-    joined: bool
-
-
-class _Form(NamedTuple):
-    """A key to look up, and what its words leave out: nothing, a side, or a place or degree."""
-
-    key: str
-    leaves_out: str = ""
 
 
 class TermLinker:
@@ -77,7 +59,7 @@ class TermLinker:
     ) -> None:
         self._tables, self._rules, self._index, self._fuzzy = tables, rules, index, fuzzy
         self._speller = Speller(index, tables, rules) if fuzzy else None
-        self._kept: dict[_Asked, Codings | Ambiguous] = {}
+        self._kept: dict[Phrase, Codings | Ambiguous] = {}
 
     def __reduce__(self) -> tuple[object, ...]:
         return _unpickled, (self._tables, self._rules, self._index, self._fuzzy)
@@ -90,20 +72,24 @@ class TermLinker:
         found: list[Codings] = []
         for mention in document.mentions:
             known = defined.get((mention.label, mention.span.of(text))) if defined else None
-            found.append(self._codings(_asked(text, mention), mention, own) if known is None else known)
+            found.append(self._codings(asked(text, mention), mention, own) if known is None else known)
         return found
+
+    def whole(self, text: str, mention: Mention) -> Span:
+        """See `Linker`."""
+        return whole(text, mention.span, self._tables[mention.label])
 
     def of_test(self, coding: Coding) -> Codings:
         """See `Linker`."""
         return self._of_table(coding, "test", coding.method or "table")
 
-    def _codings(self, asked: _Asked, mention: Mention, note: _Note) -> Codings:
-        answer = self._kept.get(asked)
+    def _codings(self, phrase: Phrase, mention: Mention, note: _Note) -> Codings:
+        answer = self._kept.get(phrase)
         if answer is None:
-            answer = self._link(_Phrase(*asked))
+            answer = self._link(phrase)
             if len(self._kept) >= _MOST_KEPT:
                 self._kept.clear()
-            self._kept[asked] = answer
+            self._kept[phrase] = answer
         if isinstance(answer, Ambiguous):
             return self._resolved(answer, mention, note)
         return answer
@@ -113,97 +99,108 @@ class TermLinker:
         defined: dict[tuple[MentionLabel, str], Codings] = {}
         for mention in document.mentions:
             long = mention.span.of(note.text)
-            if (inside := _defined_inside(long)) is not None:
+            if (inside := defined_inside(long)) is not None:
                 long, short = inside["long"], inside["short"]
-            elif (behind := _DEFINED_BEHIND.match(note.text, mention.span.end)) and stands_for(behind["short"], long):
+            elif (behind := DEFINED_BEHIND.match(note.text, mention.span.end)) and stands_for(behind["short"], long):
                 short = behind["short"]
             else:
                 continue
-            asked = (mention.label, long, long, "", False)
             codings = tuple(
                 item if item.method in ("fuzzy", "exact") else replace(item, method="abbreviation")
-                for item in self._codings(asked, mention, note)
+                for item in self._codings(Phrase(mention.label, long, long), mention, note)
             )
             if defined.setdefault((mention.label, short), codings) != codings:
                 defined[mention.label, short] = ()
         return defined
 
-    def _link(self, phrase: _Phrase) -> Codings | Ambiguous:
-        """The codings of a phrase, from the note's own words to ever fewer of them."""
+    def _link(self, phrase: Phrase) -> Codings | Ambiguous:
+        """The codings of a phrase; an empty answer says that it has none at any step."""
         table = self._tables[phrase.label]
-        tried: list[_Form] = []
-        forms = self._forms(phrase, table)
-        for form in forms:
+        if (code := table.written.get(as_written(phrase.words))) is not None:
+            return self._of_table(table.codings[code], phrase.label, "table")
+        answer = self._as_said(phrase, table)
+        if answer is None and phrase.label == "drug":
+            answer = self._combined(phrase, table)
+        if answer is None:
+            answer = self._said_twice(phrase)
+        if answer is None and table.courses:
+            answer = self._without_course(phrase, table)
+        return () if answer is None else answer
+
+    def _as_said(self, phrase: Phrase, table: CodeTable) -> Codings | Ambiguous | None:
+        """From the note's own words to ever fewer of them. None where no step knows them."""
+        tried: list[Form] = []
+        every = forms(phrase, table, self._rules)
+        for form in every:
             if form.key in table.uncoded:
                 return ()
             if answer := self._exact(form, phrase.label, table):
                 # An uncoded phrase with a filler ("acute pain") stays uncoded, whatever an official name says.
                 if form.key in table.found or form.key in table.ambiguous:
                     return answer
-                bare = (item.key for item in forms if item.leaves_out != "place")
+                bare = (item.key for item in every if item.leaves_out != "place")
                 return answer if table.uncoded.isdisjoint(bare) else ()
             tried.append(form)
         for form in tried if self._speller is not None else ():
             if codings := self._corrected(form, phrase.label, table):
                 return codings
-        return ()
+        return None
 
-    def _forms(self, phrase: _Phrase, table: CodeTable) -> Iterator[_Form]:
-        """The keys to look up, each once: whole ones, then without determiners, without fillers, without sides."""
-        wholes = self._wholes(phrase)
-        seen = {""}
-        for form in wholes:
-            if form.key not in seen:
-                seen.add(form.key)
-                yield form
-        for form in wholes:
-            words = form.key.split(" ")
-            if words[0] not in self._rules.determiners and table.filler_starts.isdisjoint(words):
-                continue
-            cut = self._rules.undetermined(form.key)
-            if cut not in seen:
-                seen.add(cut)
-                yield form._replace(key=cut)
-            words = cut.split(" ")
-            for fillers in table.fillers:
-                less = without(cut, fillers)
-                if less not in seen:
-                    seen.add(less)
-                    sided = not self._rules.sides.isdisjoint(set(words) - set(less.split(" ")))
-                    yield form._replace(key=less, leaves_out=form.leaves_out or ("side" if sided else ""))
+    def _combined(self, phrase: Phrase, table: CodeTable) -> Codings | None:
+        """The code of a combination of drugs, whatever their order and names; never that of one of them."""
+        parts = _JOINT.split(phrase.bare) if len(phrase.bare) < _LONGEST else []
+        if not 1 < len(parts) <= _MOST_PARTS:
+            return None
+        code = self._combinations.get(frozenset(map(self._drug, parts)))
+        return None if code is None else self._of_table(table.codings[code], "drug", "table")
 
-    def _wholes(self, phrase: _Phrase) -> list[_Form]:
-        """The phrase with its place, where that is said elsewhere; the phrase; the phrase without its edges."""
-        inside = _defined_inside(phrase.words)
-        whole = key(phrase.words if inside is None else inside["long"])
-        forms: list[_Form] = []
-        leaves_out = ""
-        if phrase.site and self._rules.sides.issuperset(phrase.site.split(" ")):
-            leaves_out = "side"
-        elif phrase.site:
-            leaves_out = "place"
-            forms = [_Form(f"{phrase.site} {whole}")]
-            forms += [_Form(f"{whole} {joint} {phrase.site}") for joint in ("of", "in")]
-            if phrase.joined:  # "pulmonary" right before "hypertension": another problem
-                return forms
-        forms.append(_Form(whole, leaves_out))
-        if phrase.bare != phrase.words:
-            forms.append(_Form(key(phrase.bare), leaves_out or "degree"))
-        return forms
+    @cached_property
+    def _combinations(self) -> dict[frozenset[str | None], str]:
+        """The codes of the table's combinations by those of their drugs."""
+        codings = self._tables["drug"].codings
+        displays = {code: item.display.split(" / ") for code, item in codings.items() if " / " in item.display}
+        known = {frozenset(map(self._drug, parts)): code for code, parts in displays.items()}
+        return {drugs: code for drugs, code in known.items() if None not in drugs}
 
-    def _exact(self, form: _Form, label: MentionLabel, table: CodeTable) -> Codings | Ambiguous:
+    def _drug(self, name: str) -> str | None:
+        answer = self._as_said(Phrase("drug", name, name), self._tables["drug"])
+        return answer[0].code if isinstance(answer, tuple) and answer else None
+
+    def _said_twice(self, phrase: Phrase) -> Codings | None:
+        """The codings of "furosemide (Lasix)" where both names have them."""
+        twice = _TWICE.fullmatch(phrase.words) if len(phrase.words) < _LONGEST else None
+        if twice is None:
+            return None
+        label = phrase.label
+        one, other = (self._as_said(Phrase(label, words, words), self._tables[label]) for words in twice.groups())
+        if not isinstance(one, tuple) or not isinstance(other, tuple) or not one or not other:
+            return None
+        return one if one[0].code == other[0].code else None
+
+    def _without_course(self, phrase: Phrase, table: CodeTable) -> Codings | None:
+        """The codings of a symptom whose name begins with its course ("intermittent chest pain")."""
+        words = self._rules.undetermined(key(phrase.bare))
+        course, _, rest = words.partition(" ")
+        if course not in table.courses or not rest:
+            return None
+        answer = self._as_said(phrase._replace(words=rest, bare=rest), table)
+        is_symptom = isinstance(answer, tuple) and all((item.code or "").startswith(table.symptoms) for item in answer)
+        return answer if is_symptom and isinstance(answer, tuple) else None
+
+    def _exact(self, form: Form, label: MentionLabel, table: CodeTable) -> Codings | Ambiguous:
         if (known := table.found.get(form.key)) is not None:
             code, method = known
             coding = table.codings[code]
-            lacks = form.leaves_out and self._lacks(form, coding.display, label)
-            return () if lacks else self._of_table(coding, label, method)
+            if form.leaves_out and self._lacks(form, coding.display, label):
+                return self._sided(form, coding.display, label)
+            return self._of_table(coding, label, method)
         if (several := table.ambiguous.get(form.key)) is not None:
             return several
         found = self._index.find(form.key, label)
         if not found:
             return ()
         if form.leaves_out and any(self._lacks(form, concept.display, label) for concept in found):
-            return ()
+            return self._sided(form, found[0].display, label) if len(found) == 1 else ()
         if label == "drug" and (drug := _in_table(found, table)) is not None:
             own = self._of_table(drug, label, "exact")
             return _unique([*own, *(other for concept in found for other in self._with_targets(concept, "exact"))])
@@ -211,7 +208,18 @@ class TermLinker:
             return (_coding(found[0], "exact"),)
         return _unique(coding for concept in found for coding in self._with_targets(concept, "exact"))
 
-    def _corrected(self, form: _Form, label: MentionLabel, table: CodeTable) -> Codings:
+    def _sided(self, form: Form, display: str, label: MentionLabel) -> Codings:
+        """The code of the side that was said, in place of one that says "unspecified" of it."""
+        before, _, behind = display.lower().rpartition("unspecified")
+        if form.leaves_out != "side" or not form.side:
+            return ()
+        for name in (f"{before}{form.side}{behind}", f"{before}{form.side}"):
+            found = self._index.find(key(name), label)
+            if len(found) == 1:
+                return _unique(self._with_targets(found[0], "exact"))
+        return ()
+
+    def _corrected(self, form: Form, label: MentionLabel, table: CodeTable) -> Codings:
         """The codings of the one correction that has any; none where corrections disagree."""
         assert self._speller is not None  # noqa: S101 (asked before)
         best: Codings = ()
@@ -227,7 +235,7 @@ class TermLinker:
                 best = tuple(replace(item, method="fuzzy", score=score) for item in answer)
         return best
 
-    def _lacks(self, form: _Form, display: str, label: MentionLabel) -> bool:
+    def _lacks(self, form: Form, display: str, label: MentionLabel) -> bool:
         """Whether a code says "unspecified" of what the note does say."""
         if "unspecified" not in display.lower():
             return False
@@ -312,40 +320,3 @@ def _coding(concept: Concept, method: str) -> Coding:
 
 def _unique(codings: Iterable[Coding]) -> Codings:
     return tuple({(item.system, item.code): item for item in reversed(tuple(codings))}.values())[::-1]
-
-
-def _defined_inside(words: str) -> re.Match[str] | None:
-    """Of "long form (LF)" the two."""
-    found = _DEFINED_INSIDE.fullmatch(words) if words.endswith(")") else None
-    return found if found is not None and stands_for(found["short"], found["long"]) else None
-
-
-def _asked(text: str, mention: Mention) -> _Asked:
-    """What is asked of a mention."""
-    span, label = mention.span, mention.label
-    start, end = span.start, span.end
-    if not mention.modifiers:
-        words = text[start:end]
-        return label, words, words, "", False
-    site, joined = "", False
-    edges = _EDGES[label]
-    inside: list[Span] = []
-    for modifier in mention.modifiers:
-        inner = modifier.span
-        if inner.start >= span.start and inner.end <= span.end:
-            if modifier.label in edges:
-                inside.append(inner)
-        elif modifier.label == "bodyloc":
-            if site:  # several places: none of them alone is the place
-                joined = True
-            site = key(inner.of(text))
-            joined = joined or (inner.end <= span.start and not text[inner.end : span.start].strip())
-    for inner in inside:
-        if inner.start == start and text[inner.end : inner.end + 1].isspace():
-            start = inner.end + 1
-    for inner in reversed(inside):
-        if inner.end == end and text[inner.start - 1 : inner.start].isspace():
-            end = inner.start - 1
-    words = text[span.start : span.end]
-    bare = words if start >= end else text[start:end]
-    return label, words, bare, site, joined

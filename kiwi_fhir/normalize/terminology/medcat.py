@@ -28,7 +28,7 @@ from medcat.vocab import Vocab
 
 from kiwi_fhir.errors import InputError
 from kiwi_fhir.normalize.terminology.sources import csv_names
-from kiwi_fhir.types import Coding, Document, MentionLabel, Span
+from kiwi_fhir.types import Coding, Document, Mention, MentionLabel, Span
 
 _COMPONENT = "kiwi-spans"
 _LEVEL = logging.ERROR
@@ -138,6 +138,10 @@ class MedCatLinker:
         be loaded, or that does not say which one known vocabulary its codes are of.
         """
         return cls(partial(_from_pack, path, dict(systems)))
+
+    def whole(self, text: str, mention: Mention) -> Span:
+        """See `Linker`: only our tables know longer names."""
+        return mention.span
 
     def of_test(self, coding: Coding) -> tuple[Coding, ...]:
         """See `Linker`: MedCAT links in place of our tables."""

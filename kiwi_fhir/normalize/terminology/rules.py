@@ -13,6 +13,7 @@ from kiwi_fhir.types import MENTION_LABELS, MentionLabel
 _SCHEMA: dict[str, Schema] = {
     "determiners": ListOf(str),
     "sides": ListOf(str),
+    "short_sides": MapOf(str),
     "qualifiers": ListOf(str),
     "opposites": ListOf(str),
     "endings": ListOf(str),
@@ -30,6 +31,7 @@ class Rules:
 
     determiners: frozenset[str]
     sides: frozenset[str]
+    short_sides: Mapping[str, str]
     qualifiers: frozenset[str]
     opposites: tuple[str, ...]
     endings: tuple[str, ...]
@@ -38,8 +40,17 @@ class Rules:
 
     def undetermined(self, words: str) -> str:
         """A key without the determiners before it; the key itself where nothing would be left."""
-        first, _, rest = words.partition(" ")
-        return self.undetermined(rest) if rest and first in self.determiners else words
+        start = 0
+        while (end := words.find(" ", start)) > 0 and words[start:end] in self.determiners:
+            start = end + 1
+        return words[start:]
+
+    def spelled_side(self, words: str) -> str:
+        """A key with the side that it begins with written out ("r knee pain"); the l of "l spine" is none."""
+        for short, side in self.short_sides.items():
+            if words.startswith(f"{short} ") and not words.startswith(f"{short} spine"):
+                return side + words[len(short) :]
+        return words
 
     def system(self, vocabulary: str) -> str:
         """The URI of an OMOP vocabulary."""
@@ -65,6 +76,7 @@ def load_rules(mappings: Mappings) -> Rules:
     return Rules(
         determiners=frozenset(key(word) for word in table["determiners"]),
         sides=frozenset(key(word) for word in table["sides"]),
+        short_sides={key(short): key(word) for short, word in table["short_sides"].items()},
         qualifiers=frozenset(key(word) for word in table["qualifiers"]),
         opposites=tuple(sorted(table["opposites"], key=lambda item: (-len(item), item))),
         endings=tuple(table["endings"]),

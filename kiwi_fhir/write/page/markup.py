@@ -63,10 +63,14 @@ class Drawing:
     links: tuple[tuple[str, str], ...]
 
     def keys_of(self, span: Span) -> list[str]:
-        """The keys of the mentions with exactly this span, else of the other items with it."""
+        """The keys of the mentions with exactly this span, else of the other items with it and of mentions cut there.
+
+        The program may read a mention as a longer or shorter name, which then begins or ends where it does.
+        """
         found = [item for item in self.items if item.span == span]
         mentions = [item.key for item in found if item.kind == "mention"]
-        return mentions or [item.key for item in found]
+        inside = [item.key for item in self.items if item.kind == "mention" and _is_of_one(item.span, span)]
+        return mentions or [*(item.key for item in found), *inside]
 
 
 def draw(document: Document, evidence: Iterable[Span] = ()) -> Drawing:
@@ -100,6 +104,10 @@ def draw(document: Document, evidence: Iterable[Span] = ()) -> Drawing:
     inside = {span for span in evidence if span not in known and 0 <= span.start < span.end <= len(text)}
     items += [Item(f"e{number}", "evidence", "", span) for number, span in enumerate(sorted(inside))]
     return Drawing(tuple(items), tuple(links))
+
+
+def _is_of_one(one: Span, other: Span) -> bool:
+    return (one.start == other.start) != (one.end == other.end)
 
 
 def markup(text: str, items: Sequence[Item]) -> Iterator[str]:
