@@ -33,7 +33,8 @@ PLANS: dict[str, Schema] = {
 Plan = Literal["planned", "ongoing", "given"]
 
 _JOINT = re.compile(
-    r"\s*(?:,?\s*(?:including|to include|such as|consisting of)\b|[,/&]|(?:,\s*)?(?:and|or)\b)\s*(?:(?:a|an|the|her|his|one|two|three)\s+)?(?:doses?\s+of\s+)?"
+    r"\s*(?:,?\s*(?:including|to include|such as|consisting of)\b|[,/&]|(?:,\s*)?(?:and|or)\b)"
+    r"\s*(?:(?:a|an|the|her|his|one|two|three)\s+)?(?:doses?\s+of\s+)?"
 )
 _OF = re.compile(r"\s+(?:of\s+)?(?:iv\s+)?")
 _LASTING = frozenset({"frequency", "duration"})
