@@ -15,7 +15,7 @@ from rich.table import Table
 from kiwi_fhir.cli.run import input_files, quiet_libraries
 from kiwi_fhir.config import Config
 from kiwi_fhir.errors import InputError, TooManyFailures, Unavailable, UsageError
-from kiwi_fhir.fhir.bundle import to_json
+from kiwi_fhir.fhir import to_json
 from kiwi_fhir.fhir.document_reference import document_reference
 from kiwi_fhir.fhir.r4.validate import check_resource
 from kiwi_fhir.fhir.rules import Rules, load_rules

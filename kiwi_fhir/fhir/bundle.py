@@ -6,13 +6,11 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-import orjson
-
 from kiwi_fhir.errors import UsageError
 from kiwi_fhir.fhir.allergy_intolerance import allergy_intolerance
 from kiwi_fhir.fhir.condition import absent_observation, condition
 from kiwi_fhir.fhir.conflicts import Settled, settle
-from kiwi_fhir.fhir.elements import Resource, Sheet, as_digits, sheet_of
+from kiwi_fhir.fhir.elements import Resource, Sheet, sheet_of
 from kiwi_fhir.fhir.family_member_history import family_member_histories
 from kiwi_fhir.fhir.medication_request import medication_request
 from kiwi_fhir.fhir.medication_statement import medication_statement
@@ -156,11 +154,6 @@ class BundleWriter:
         if fact.assertion == "absent" and self._rules.condition["negated"] == "observation":
             return [absent_observation(sheet, fact)]
         return [condition(sheet, fact)]
-
-
-def to_json(bundle: dict[str, Any]) -> bytes:
-    """A bundle or resource as one line of UTF-8 JSON without a line end, keys sorted, decimals with their digits."""
-    return orjson.dumps(bundle, default=as_digits, option=orjson.OPT_SORT_KEYS)
 
 
 def _kind(item: Stated) -> str:

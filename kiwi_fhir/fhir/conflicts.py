@@ -9,7 +9,7 @@ where it comes and goes as symptoms do. All else stays, each naming the other.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from itertools import combinations
+from itertools import product
 from typing import Literal, NamedTuple
 
 from kiwi_fhir.fhir.elements import Resource
@@ -19,7 +19,7 @@ from kiwi_fhir.fhir.r4.systems import ICD_10_CM
 from kiwi_fhir.fhir.rules import Rules
 
 _Side = Literal["present", "denied", "ended", "taken", "stopped"]
-_OPPOSITES = (("present", "denied"), ("present", "ended"), ("taken", "stopped"))
+_OPPOSITES: tuple[tuple[_Side, _Side], ...] = (("present", "denied"), ("present", "ended"), ("taken", "stopped"))
 _PRESENT = frozenset({"active", "recurrence", "relapse"})
 _TIMES = ("onset", "abatement")
 
@@ -62,14 +62,14 @@ def settle(stated: Sequence[Stated], rules: Rules) -> Settled:
 
 def _contradictions(stated: Sequence[Stated], indices: Sequence[int]) -> Iterator[tuple[int, int]]:
     """The pairs that can't both be true; the first of each is the one that says "present" or "taken"."""
-    sides = {index: side for index in indices if (side := _side(stated[index])) is not None}
-    for one, other in combinations(sides, 2):
-        if (sides[other], sides[one]) in _OPPOSITES:
-            one, other = other, one
-        elif (sides[one], sides[other]) not in _OPPOSITES:
-            continue
-        if _is_of_one(stated[one].resource, stated[other].resource):
-            yield one, other
+    sides: dict[_Side, list[int]] = {}
+    for index in indices:
+        if (side := _side(stated[index])) is not None:
+            sides.setdefault(side, []).append(index)
+    for first, second in _OPPOSITES:
+        for one, other in product(sides.get(first, ()), sides.get(second, ())):
+            if _is_of_one(stated[one].resource, stated[other].resource):
+                yield one, other
 
 
 def _side(item: Stated) -> _Side | None:

@@ -129,17 +129,19 @@ def gather(evidence: Sequence[Sequence[Resource]], extensions: str) -> list[Reso
 
     That a rule found it is only said where a rule found all of it.
     """
-    places: list[Resource] = []
+    places: dict[bytes, Resource] = {}
+    rest: dict[bytes, Resource] = {}
     scores: list[Resource] = []
     methods: list[Resource] = []
-    rest: list[Resource] = []
-    kinds = {DERIVATION: places, f"{extensions}confidence": scores, f"{extensions}method": methods}
     for item in (item for part in evidence for item in part):
-        kind = kinds.get(item["url"], rest)
-        if kind is methods or item not in kind:
-            kind.append(item)
+        if item["url"] == f"{extensions}confidence":
+            scores.append(item)
+        elif item["url"] == f"{extensions}method":
+            methods.append(item)
+        else:
+            (places if item["url"] == DERIVATION else rest).setdefault(to_json(item), item)
     surest = [max(scores, key=lambda item: float(item["valueDecimal"]))] if scores else []
-    return [*places, *(methods[:1] if len(methods) == len(evidence) else surest), *rest]
+    return [*places.values(), *(methods[:1] if len(methods) == len(evidence) else surest), *rest.values()]
 
 
 def sheet_of(note: Note, rules: Rules, *, tag: str, scores: bool) -> Sheet:
@@ -175,11 +177,16 @@ def _reference(kind: str, name: str, system: str) -> Resource:
     return {"type": kind, "identifier": {"system": f"{system}:{kind.lower()}", "value": name}}
 
 
-def as_digits(value: object) -> orjson.Fragment:
+def _digits(value: object) -> orjson.Fragment:
     """A Decimal as JSON, with its digits: orjson's `default`. Raises TypeError for all else."""
     if isinstance(value, Decimal):
         return orjson.Fragment(format(value, "f"))
     raise TypeError(type(value).__name__)
+
+
+def to_json(value: Resource) -> bytes:
+    """A resource or element as one line of UTF-8 JSON without a line end, keys sorted, decimals with their digits."""
+    return orjson.dumps(value, default=_digits, option=orjson.OPT_SORT_KEYS)
 
 
 def words(text: str) -> str:

@@ -25,7 +25,7 @@ def family_member_histories(sheet: Sheet, facts: Sequence[Fact]) -> list[list[Re
     """
     rules = sheet.rules
     people: dict[tuple[str, ...], Resource] = {}
-    conditions: dict[tuple[str, ...], Resource] = {}
+    conditions: dict[tuple[str, ...], tuple[Resource, list[list[Resource]]]] = {}
     said: set[tuple[str, ...]] = set()
     found: list[list[Resource]] = []
     for fact in facts:
@@ -48,13 +48,15 @@ def family_member_histories(sheet: Sheet, facts: Sequence[Fact]) -> list[list[Re
                 fact.name or fact.text.lower(),
                 *(f"{name} {condition[name]}" for name in condition if "onset" in name),
             )
-            known = conditions.setdefault(once, condition)
+            known, places = conditions.setdefault(once, (condition, []))
             if known is condition or not rules.merge:
                 person["condition"].append(condition)
-            else:
-                known["extension"] = gather([known["extension"], evidence], rules.extensions)
+            places.append(evidence)
             _add_death(person, sheet, fact)
         found.append(begun)
+    for condition, places in conditions.values() if rules.merge else ():
+        if len(places) > 1:
+            condition["extension"] = gather(places, rules.extensions)
     return found
 
 

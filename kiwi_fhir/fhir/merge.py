@@ -10,9 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import orjson
-
-from kiwi_fhir.fhir.elements import DERIVATION, Resource, as_digits, gather
+from kiwi_fhir.fhir.elements import DERIVATION, Resource, gather, to_json
 from kiwi_fhir.fhir.r4.invariants import codes_of
 from kiwi_fhir.types import Fact
 
@@ -87,7 +85,7 @@ def _said(resource: Resource) -> tuple[bytes, bytes]:
     may: Resource = {}
     for name, value in _plain(resource).items():
         (may if name.startswith(unsaid) else must)[name] = value
-    return _dump(must), _dump(may)
+    return to_json(must), to_json(may)
 
 
 def _plain(resource: Resource) -> Resource:
@@ -106,19 +104,15 @@ def _plain(resource: Resource) -> Resource:
     return found
 
 
-def _dump(value: Resource) -> bytes:
-    return orjson.dumps(value, default=as_digits, option=orjson.OPT_SORT_KEYS)
-
-
 def _one(items: Sequence[Stated], extensions: str) -> Stated:
     """The resource that says most, with the first one's id and the evidence of all."""
     resources = [item.resource for item in items]
     fullest = max(resources, key=len)
     found = {**fullest, "id": resources[0]["id"]}
     found["extension"] = gather([resource["extension"] for resource in resources], extensions)
-    categories = [category for resource in resources for category in resource.get("category", ())]
+    categories = {to_json(item): item for resource in resources for item in resource.get("category", ())}
     if categories:
-        found["category"] = [category for at, category in enumerate(categories) if category not in categories[:at]]
+        found["category"] = list(categories.values())
     for name in _PARTS:
         if name in found:
             parts = [part["extension"] for resource in resources for part in resource.get(name, ())]
