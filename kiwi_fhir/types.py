@@ -405,10 +405,10 @@ class Fact:
 
     `text` is the mention's words. `name` is the same for two mentions of one thing: the codes with what the words say
     beside them, else the words as they are compared. `assertion` is the strongest of what applies, `negated` and
-    `doubt` keep what it hides. `past` is stated history. `interruption` is of a drug or treatment that was going on.
-    `category` is that of a test: `laboratory` or `vital-signs`. `negative_finding` is a test whose negation is its
-    result ("no Kernig sign"), not that it was left out. Fields of modifiers that the mention's label does not allow
-    stay empty.
+    `doubt` keep what it hides. `past` is stated history of what can end. `interruption` is of a drug or treatment that
+    was going on. `category` is that of a test: `laboratory` or `vital-signs`. `negative_finding` is a test whose
+    negation is its result ("no Kernig sign"), not that it was left out. Fields of modifiers that the mention's label
+    does not allow stay empty.
 
     `plan` is of a drug, test or treatment: it (or its result) is to come, or (a drug) goes on or was given. `allergy`
     says what a mention is in a statement about allergies: the substance (`reactions` are the facts of what it did;

@@ -15,6 +15,7 @@ from kiwi_fhir.normalize.ages import About
 from kiwi_fhir.normalize.context.allergies import load_allergies
 from kiwi_fhir.normalize.context.arbiter import Ruling, load_arbiter
 from kiwi_fhir.normalize.context.assertion import load_assertions, strongest
+from kiwi_fhir.normalize.context.history import load_history
 from kiwi_fhir.normalize.context.plans import load_plans
 from kiwi_fhir.normalize.dates import day_of, load_dates
 from kiwi_fhir.normalize.drug.dosage import load_dosages
@@ -59,6 +60,7 @@ class Normalizer:
         self._headings = load_headings(mappings)
         self._assertions = load_assertions(mappings)
         self._arbiter = load_arbiter(mappings)
+        self._history = load_history(mappings)
         self._allergies = load_allergies(mappings)
         self._plans = load_plans(mappings)
         self._dates = load_dates(mappings)
@@ -81,6 +83,7 @@ class Normalizer:
         document = whole(placed(document, structure), self._linker)
         document = replace(document, mentions=tuple(self._lateralities.site(text, item) for item in document.mentions))
         document = complete(self._dosages.sigs, document, structure)
+        document = self._history.mark(document, lowered, structure)
         owned = self._results.owners.settle(text, lowered, document.mentions, structure)
         document = with_stated_dates(replace(document, mentions=owned.mentions))
         rulings = self._arbiter.rule(text, lowered, document.mentions, structure)
@@ -105,6 +108,7 @@ class Normalizer:
             plan = self._plans.read(lowered, facts, index, structure) if fact.mention.label != "problem" else None
             if plan is not None:
                 facts[index] = replace(fact, plan=plan)
+        facts = self._history.settle(lowered, facts)
         facts = self._allergies.resolve(text, lowered, structure, facts)
         return [replace(fact, name=name_of(fact, self._rules)) for fact in facts]
 

@@ -17,6 +17,9 @@ _NO_PROBLEMS = frozenset(
     ["a/o", "a/p", "a/w", "b/l", "c/o", "d/c", "h/o", "i/o", "n/a", "p/o", "p/w", "r/o", "s/p", "w/o", "w/u", "y/o"]
 )
 _LONGEST = 11
+_NUMBER = re.compile(r"\d[\d.-]*")
+# "R>L leg edema" is not "L leg edema"
+_OTHER_SIDE = re.compile(r"(?<!\w)[RL] ?[>=<&+/] ?(?=[RL]\b)")
 
 
 def whole(document: Document, linker: Linker | None) -> Document:
@@ -47,7 +50,7 @@ def whole(document: Document, linker: Linker | None) -> Document:
 def _is_said(text: str, modifier: Span, own: Span, grown: Span) -> bool:
     """Whether a modifier in the words that a name would take says more than its number ("sliding scale" of insulin)."""
     inside = own.end <= modifier.start < grown.end or grown.start <= modifier.start < own.start
-    return inside and not modifier.of(text).isdecimal()
+    return inside and _NUMBER.fullmatch(text, modifier.start, modifier.end) is None
 
 
 def _grown(mention: Mention, span: Span) -> Mention:
@@ -63,7 +66,11 @@ def _grown(mention: Mention, span: Span) -> Mention:
 
 
 def _letters(text: str, span: Span) -> Span:
-    """The whole of letters and slashes that `span` is a part of."""
+    """The whole of letters and slashes that `span` is a part of, or of two sides."""
+    if text[span.start : span.start + 2] in ("R ", "L "):
+        for found in _OTHER_SIDE.finditer(text, max(0, span.start - 4), span.start + 1):
+            if found.end() == span.start:
+                return Span(found.start(), span.end)
     if span.end - span.start >= _LONGEST or "/" not in text[max(0, span.start - 1) : span.end + 1]:
         return span
     for found in _LETTERS.finditer(text, max(0, span.start - _LONGEST), span.end + _LONGEST):

@@ -1,4 +1,4 @@
-"""Sections and cues: what note lines become, from cases/context.toml."""
+"""Sections, cues, history, allergies: what note lines become, from the tables of cases/."""
 
 from __future__ import annotations
 
@@ -14,7 +14,11 @@ from kiwi_fhir.fhir import BundleWriter, ModelInfo, check_bundle
 from kiwi_fhir.normalize import Normalizer
 from kiwi_fhir.types import ModelId
 
-CASES = tomllib.loads((Path(__file__).parent / "cases" / "context.toml").read_text(encoding="utf-8"))["case"]
+CASES = [
+    case
+    for name in ("context", "history", "allergies")
+    for case in tomllib.loads((Path(__file__).parent / "cases" / f"{name}.toml").read_text(encoding="utf-8"))["case"]
+]
 NORMALIZER = Normalizer()
 WRITER = BundleWriter(ModelInfo(ModelId("kiwi-test", "1"), "0"), recorded="2026-01-31T00:00:00Z")
 SNOMED = "http://snomed.info/sct"
@@ -71,5 +75,5 @@ def test_case(case):
 
 
 def test_the_table_is_as_long_as_it_was_promised():
-    assert len(CASES) >= 80
+    assert len(CASES) >= 180
     assert len({case["text"] for case in CASES}) == len(CASES)

@@ -99,6 +99,10 @@ def test_a_name_has_its_code_or_none(linker, label, words, code):
 def test_a_short_form_of_a_test_is_decided_by_a_number(linker):
     document = write("PT 13.2. PT for gait.", ("test", "PT", {"labvalue": "13.2"}), ("test", "PT", {}))
     assert [[item.code for item in codings] for codings in linker.codings(document)] == [["5902-2"], []]
+    document = write(
+        "BS 210. BS present.", ("test", "BS", {"labvalue": "210"}), ("test", "BS", {"labvalue": "present"})
+    )
+    assert [[item.code for item in codings] for codings in linker.codings(document)] == [["2339-0"], []]
 
 
 def spans(linker, text, *mentions):
@@ -126,6 +130,14 @@ def spans(linker, text, *mentions):
         ("test", "Glucose, urine negative", "Glucose", "Glucose, urine"),
         ("test", "Bilirubin, direct was high", "Bilirubin", "Bilirubin, direct"),
         ("test", "Calcium, total protein and albumin", "Calcium", "Calcium"),
+        ("test", "CA 125 was 40", "CA", "CA 125"),
+        ("test", "CA 19-9 of 40", "CA", "CA 19-9"),
+        ("test", "Ca 9.1", "Ca", "Ca"),
+        ("test", "hemoglobin A1c 7.1", "hemoglobin", "hemoglobin A1c"),
+        ("test", "hemoglobin 12", "hemoglobin", "hemoglobin"),
+        ("test", "blood pressure", "blood", "blood"),
+        ("problem", "R>L leg edema", "L leg edema", "R>L leg edema"),
+        ("problem", "of R L leg", "L leg", "L leg"),
         ("test", "Bilirubin, Total\nProtein, Total", "Bilirubin", "Bilirubin, Total"),
         ("test", "Calcium, total\nprotein", "Calcium", "Calcium"),
         ("test", "Calcium, free T4", "Calcium", "Calcium"),
@@ -164,6 +176,8 @@ def test_what_the_name_covers_is_left_out_and_gives_its_modifiers(linker):
 def test_the_number_of_a_name_is_no_dose_but_other_words_are_no_name(linker):
     found = spans(linker, "Tylenol No. 3 daily", ("drug", "Tylenol", {"dosage": "3", "frequency": "daily"}))
     assert found == [("Tylenol No. 3", "daily")]
+    found = spans(linker, "CA 125 was 40", ("test", "CA", {"labvalue": ["125", "40"]}))
+    assert found == [("CA 125", "40")]
     found = spans(linker, "insulin sliding scale", ("drug", "insulin", {"frequency": "sliding scale"}))
     assert found == [("insulin", "sliding scale")]
 

@@ -11,7 +11,7 @@ from itertools import pairwise
 from kiwi_fhir.documents.structure import Structure
 from kiwi_fhir.normalize.result.kinds import Kind
 from kiwi_fhir.normalize.result.rows import Row, Rows
-from kiwi_fhir.normalize.result.tables import Columns
+from kiwi_fhir.normalize.result.tables import Columns, cells_below
 from kiwi_fhir.normalize.text.numbers import DIGITS
 from kiwi_fhir.types import Mention, Modifier, Span
 
@@ -43,6 +43,7 @@ class Claims:
         self._text, self._structure = text, structure
         self._tests, self._kinds, self._rows = tests, kinds, columns.rows
         self._columns, self._known = columns, known
+        self._below = cells_below(structure)
         self._starts = [mention.span.start for mention in tests]
         self.holders: dict[Span, list[int]] = defaultdict(list)
         for place, mention in enumerate(tests):
@@ -85,7 +86,7 @@ class Claims:
     def _read(self) -> None:
         place = 0
         while place < len(self._tests):
-            if table := self._columns.read(self._text, self._structure, self._tests[place].span, self._kinds[place]):
+            if table := self._table(place):
                 self._claim_table(place, table)
                 place += 1
                 continue
@@ -104,6 +105,12 @@ class Claims:
             for brother, row in zip(brothers, rows, strict=False):
                 self._claim(brother, row)
             place += len(brothers)
+
+    def _table(self, place: int) -> list[Row] | None:
+        if not self._structure.cells:
+            return None
+        name, kind = self._tests[place].span, self._kinds[place]
+        return self._columns.read(self._text, self._structure, self._below, name, kind)
 
     def _shared_out(self, brothers: list[int]) -> list[Row] | None:
         """The numbers of a list of as many behind a list of tests, in their order."""
@@ -183,6 +190,8 @@ class Claims:
 
     def _claim(self, place: int, row: Row) -> None:
         self._claims.append((Span(row.value.start, row.end), place))
+        if row.normal is not None and row.normal.end <= row.value.start:
+            self._claims.append((row.normal, place))
         self.rows[place].append(row)
 
     def _claim_table(self, place: int, rows: list[Row]) -> None:

@@ -16,12 +16,14 @@ from dataclasses import dataclass, field, replace
 from kiwi_fhir.documents.structure import Structure
 from kiwi_fhir.normalize.result.claims import Claims, numbers_behind, touch
 from kiwi_fhir.normalize.result.kinds import Kind, Tests
+from kiwi_fhir.normalize.result.line_times import LineTimes
 from kiwi_fhir.normalize.result.rows import Row
 from kiwi_fhir.normalize.result.runs import Runs
 from kiwi_fhir.normalize.result.tables import Columns
 from kiwi_fhir.normalize.text.words import one_line
 from kiwi_fhir.types import Mention, Modifier, Span
 
+_BLANKS = dict.fromkeys((0xA0, *range(0x2000, 0x200C), 0x202F, 0x205F, 0x3000), " ")  # also those of no width
 _DIGIT = re.compile(r"\d")
 _PRESSURE = re.compile(r"\d{2,3}\s?/\s?\d{2,3}")
 _NUMBER_BEFORE = re.compile(r"\d ?%?\)?[ \t]?(?:on[ \t])?\Z")
@@ -56,6 +58,8 @@ class Owners:
 
     def settle(self, text: str, lowered: str, mentions: Sequence[Mention], structure: Structure) -> Owned:
         """The mentions of a note `text` (`lowered`: in lower case), each test with its own results and ranges only."""
+        if not text.isascii():
+            text, lowered = text.translate(_BLANKS), lowered.translate(_BLANKS)
         found = self.runs.complete(text, lowered, mentions, structure)
         if not any(mention.label == "test" for mention in found.mentions):
             return Owned(found.mentions)
@@ -65,7 +69,6 @@ class Owners:
         claims = Claims(text, structure, tests, kinds, self.columns, found.rows)
         case = _Case(text, tests, kinds, structure, claims, self.tests, self.columns.rows.units.scalar)
         settled = iter(case.settled())
-        whole = (next(settled) if mention.label == "test" else mention for mention in mentions)
         fluids = (
             mention.span
             for mention, kind in zip(tests, kinds, strict=True)
@@ -138,11 +141,7 @@ class _Case:
         self._text, self._tests, self._kinds, self._structure, self._claims = text, tests, kinds, structure, claims
         self._names, self._scalar = names, scalar
         self._starts = [mention.span.start for mention in tests]
-        self._times: dict[int, Span] = {}  # what begins a line, and is a time of a test, by the line's start
-        for held in (held for mention in tests for held in mention.modifiers if held.label == "temporal"):
-            line = structure.line_at(held.span.start)
-            if self._has_digit(held) and not text[line.start : held.span.start].strip(" \t-*[(\u2022"):
-                self._times[line.start] = held.span
+        self._times = LineTimes(text, structure, tests)
         self.rows: dict[Span, Row] = {}
         self.unsure: set[Span] = set()
 
@@ -161,19 +160,20 @@ class _Case:
         return [self._with_time(mention) for mention in found]
 
     def _with_time(self, mention: Mention) -> Mention:
-        """A test with the time that begins its line: "03/01 2000: T 38.9, HR 112"."""
-        line = self._structure.line_at(mention.span.start)
-        time = self._times.get(line.start)
-        if time is None or any(held.label == "temporal" for held in mention.modifiers):
+        """A test with the time that heads its line; one without a number has its own place and time."""
+        known = any(held.label == "temporal" for held in mention.modifiers)
+        if known or not any(held.label == "labvalue" and self._has_digit(held) for held in mention.modifiers):
             return mention
-        held = sorted(
-            (*mention.modifiers, Modifier("temporal", time, rule=True)), key=lambda item: (item.span, item.label)
-        )
+        time = self._times.of(mention)
+        if time is None:
+            return mention
+        held = [*mention.modifiers, Modifier("temporal", time, rule=True)]
+        held.sort(key=lambda item: (item.span, item.label))
         return replace(mention, modifiers=tuple(held))
 
     def _keeps(self, place: int, held: Modifier, owners: dict[Span, set[int]]) -> bool:
         if held.label == "temporal":
-            return self._is_together(place, held.span) or not self._has_digit(held) or not self._has_test(held.span)
+            return self._is_together(place, held.span) or not self._times.refuses(self._tests[place], held)
         if held.label not in ("labvalue", "reference_range"):
             return True
         if held.label == "reference_range" and self._is_number_again(held.span):
@@ -190,11 +190,6 @@ class _Case:
         """Whether a normal range is only a number that no word calls one: "7.9 % (63 mmol/mol)", "340 (prior 1200)"."""
         before = self._text[max(0, span.start - 24) : span.start]
         return self._scalar(one_line(span.of(self._text))) is not None and _SAYS_NORMAL.search(before) is None
-
-    def _has_test(self, span: Span) -> bool:
-        """Whether a test stands in the line of a time."""
-        line = self._structure.line_at(span.start)
-        return bisect_right(self._starts, line.end - 1) > bisect_right(self._starts, line.start - 1)
 
     def _has_digit(self, held: Modifier) -> bool:
         return _DIGIT.search(held.span.of(self._text)) is not None

@@ -22,10 +22,10 @@ from kiwi_fhir.types import Span
 
 _COMPARED = r"(?:[<>≤≥]\s?=?|=[<>])\s?"
 _TO = r"\s?(?:-|–|to)\s?"
-_ENDS = r"(?!\d|[:/.,]\d|\s?[-–]\s?\d)"  # no date, no time of day, no part of a longer number
+_ENDS = r"(?!\d|[:/.,·]\d|\s?[-–]\s?\d)"  # no date, no time of day, no part of a longer number
 _LEAD = re.compile(
-    r"(?:\.(?=\t|  |:))?(?:[ \t]*\((?P<note>[A-Za-z][A-Za-z0-9 ./-]{0,20})\)[ \t]*(?:[:=|][ \t|]*)?"
-    r"|[ \t]*(?:[:=|]|\.{2,}|,(?=\S)|(?<![ \t])-(?=-?[.\d<>≤≥]))[ \t|]*"
+    r"(?:\.(?=\t|  |:))?[*_]{0,2}(?:[ \t]*\((?P<note>[A-Za-z][A-Za-z0-9 ./-]{0,20})\)[ \t]*(?:[:=|][ \t|]*)?"
+    r"|[ \t]*(?:[:=|]|\.{2,}|,(?=\S)|(?<![ \t])-(?=-?[.\d<>≤≥]))[*_]{0,2}[ \t|]*"
     r"|[ \t]+(?:[|=][ \t|]*)?)"
 )
 _PRESSURE = re.compile(r"\d{2,3}\s?/\s?\d{2,3}(?![\d/])")
@@ -54,7 +54,7 @@ _AFTER_UNIT = re.compile(r"\t|[ \t]*(?:\Z|[,;|\r\n()\[{<>*\d]|\.(?:\s|\Z)|(?:HH?
 _DATE = re.compile(r"(?:on )?(?P<date>\d{1,2}/\d{1,2}/(?:\d{4}|\d\d)|\d{4}-\d\d-\d\d|\[\*\*\d[\d/-]*\*\*\])(?![\d/-])")
 _FEET = re.compile(r"\d ?'(?: ?\d{1,2}(?:\.\d+)? ?(?:\"|''))?")
 _COMPOUND = re.compile(r"\s?(?:ft|feet|foot|lbs?|pounds?)\.?,?\s+(?:and )?\d", re.IGNORECASE)  # "5 ft. 8 in."
-_MORE = re.compile(rf"[ \t|]+{DIGITS}")
+_MORE = re.compile(rf"[ \t|]+(?P<number>{DIGITS})(?![\d/:])")
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +102,9 @@ class Rows:
 
     def read_value(self, text: str, at: int, limit: int, kind: Kind) -> Row | None:
         """The row of a test of that kind whose value begins `at`."""
+        return self._behind_range(text, at, limit, kind) or self._row(text, at, limit, kind)
+
+    def _row(self, text: str, at: int, limit: int, kind: Kind) -> Row | None:
         value = self._value(text, at, limit, kind)
         if value is None:
             return None
@@ -149,6 +152,18 @@ class Rows:
         closed = closed or (unit is not None and _SURE_UNIT.search(unit.of(text)) is not None)
         more = _MORE.match(text, end, limit) is not None
         return Row(value, unit, flag, normal, inner, end, closed, more, time)
+
+    def _behind_range(self, text: str, at: int, limit: int, kind: Kind) -> Row | None:
+        """The row of a result that stands behind its normal range: "136 - 145 mmol/L 131 (L)"."""
+        normal = _RANGE.match(text, at, limit) if kind.category == "laboratory" else None
+        if normal is None or not _rises(normal["low"], normal["high"]):
+            return None
+        unit = self.unit(text, normal.end(), limit)
+        more = _MORE.match(text, unit.end if unit is not None else normal.end(), limit)
+        row = self._row(text, more.start("number"), limit, kind) if more is not None else None
+        if row is None or row.normal is not None:
+            return None
+        return replace(row, unit=row.unit or unit, normal=Span(*normal.span()))
 
     def _value(self, text: str, at: int, limit: int, kind: Kind) -> Span | None:
         if kind.blood_pressure:

@@ -8,7 +8,7 @@ is added is marked as a rule's. A test that the model marked with more than its 
 from __future__ import annotations
 
 import re
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
@@ -180,7 +180,8 @@ def _over(mentions: Sequence[Mention], starts: Sequence[int], name: Span) -> Ite
 
 def _is_line(mention: Mention, heads: Sequence[Span]) -> bool:
     """Whether a test is a whole line of heads: "Date INR Hgb"."""
-    return mention.label == "test" and any(_holds(mention.span, head) and head != mention.span for head in heads)
+    at = bisect_left(heads, Span(mention.span.start, 0))
+    return mention.label == "test" and at < len(heads) and _holds(mention.span, heads[at]) and heads[at] != mention.span
 
 
 def _holds(whole: Span, part: Span) -> bool:

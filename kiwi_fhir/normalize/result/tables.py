@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 from bisect import bisect_left
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import islice
 
 from kiwi_fhir.documents.cells import Cell
 from kiwi_fhir.documents.structure import Structure
@@ -17,6 +18,8 @@ from kiwi_fhir.types import Span
 _DIGIT = re.compile(r"\d")
 _TIME = re.compile(r"\d[/:-]\d|\[\*\*|(?:day|week|hour) \d", re.IGNORECASE)
 _WORD = re.compile(r"[a-z]+")
+_LONGEST_LINE = 24  # cells
+Below = Mapping[Span, Sequence[Cell]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,18 +29,18 @@ class Columns:
     words: Mapping[Role, frozenset[str]]
     rows: Rows
 
-    def read(self, text: str, structure: Structure, name: Span, kind: Kind) -> list[Row] | None:
+    def read(self, text: str, structure: Structure, below: Below, name: Span, kind: Kind) -> list[Row] | None:
         """The rows of a test whose name stands at `name` in a table with heads; None where it does not.
 
-        In the line of its name, or under it where the test itself heads a column.
+        In the line of its name, or under it where the test itself heads a column; `below` are the cells under heads.
         """
         own = structure.cell_at(name.start)
         if own is None or name.end > own.end or _DIGIT.search(text, name.end, own.end):
             return None
         index = bisect_left(structure.cells, own.start, key=lambda cell: cell.start)
         if own.head is None and own.row == 0 and kind.category is not None:
-            below = (cell for cell in _table(structure, index) if cell.head == Span(own.start, own.end))
-            return [row for cell in below for row in self._value(text, cell, kind, time=cell.row_head)] or None
+            cells = below.get(Span(own.start, own.end), ())
+            return [row for cell in cells for row in self._value(text, cell, kind, time=cell.row_head)] or None
         line = [cell for cell in _line(structure, index) if cell.column > own.column]
         heads = [cell.head.of(text) for cell in line if cell.head is not None]
         if not heads or any(_DIGIT.search(head) and not _TIME.search(head) for head in heads):
@@ -78,21 +81,19 @@ class Columns:
         return next((role for role in ROLES if not words.isdisjoint(self.words[role])), None)
 
 
+def cells_below(structure: Structure) -> Below:
+    """The cells of a note's tables by their heads."""
+    found: dict[Span, list[Cell]] = {}
+    for cell in structure.cells:
+        if cell.head is not None:
+            found.setdefault(cell.head, []).append(cell)
+    return found
+
+
 def _line(structure: Structure, index: int) -> Iterator[Cell]:
     """The cells behind the `index`th in its line."""
     own = structure.cells[index]
-    for at in range(index + 1, len(structure.cells)):
-        cell = structure.cells[at]
+    for cell in islice(structure.cells, index + 1, index + 1 + _LONGEST_LINE):
         if (cell.table, cell.row) != (own.table, own.row):
-            return
-        yield cell
-
-
-def _table(structure: Structure, index: int) -> Iterator[Cell]:
-    """The cells behind the `index`th in its table."""
-    own = structure.cells[index]
-    for at in range(index + 1, len(structure.cells)):
-        cell = structure.cells[at]
-        if cell.table != own.table:
             return
         yield cell

@@ -56,23 +56,27 @@ def _is_older(text: str, values: Sequence[LabValue], index: int, earlier: re.Pat
 
 
 def _take(text: str, values: Sequence[LabValue], known: list[tuple[Moment, ...] | None], free: list[Moment]) -> None:
-    """Give each result the time right behind it, else the one right before it."""
-    for index, value in enumerate(values):
-        end = values[index + 1].modifier.span.start if index + 1 < len(values) else len(text)
-        for moment in free:
-            span = moment.modifier.span
-            if value.modifier.span.end <= span.start < end and _AFTER.fullmatch(
-                text, value.modifier.span.end, span.start
-            ):
-                known[index] = (moment,)
-                free.remove(moment)
-                break
-    for index, value in enumerate(values):
-        for moment in free if known[index] is None else ():
-            if _BEFORE.fullmatch(text, moment.modifier.span.end, value.modifier.span.start):
-                known[index] = (moment,)
-                free.remove(moment)
-                break
+    """Give each result the time right behind it and then the one right before it; the other way round where a time
+    begins the list."""
+    first = values[0].modifier.span.start
+    ahead = any(_BEFORE.fullmatch(text, moment.modifier.span.end, first) for moment in free)
+    for before in (ahead, not ahead):
+        for index, value in enumerate(values):
+            if known[index] is not None:
+                continue
+            start, end = value.modifier.span.start, value.modifier.span.end
+            following = values[index + 1].modifier.span.start if index + 1 < len(values) else len(text)
+            for moment in free:
+                span = moment.modifier.span
+                beside = (
+                    _BEFORE.fullmatch(text, span.end, start)
+                    if before
+                    else end <= span.start < following and _AFTER.fullmatch(text, end, span.start)
+                )
+                if beside:
+                    known[index] = (moment,)
+                    free.remove(moment)
+                    break
 
 
 def _of_row(row: Row | None, read: Callable[[Span], Moment]) -> tuple[Moment, ...] | None:

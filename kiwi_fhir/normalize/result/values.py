@@ -39,9 +39,10 @@ _ON_OXYGEN = (
 )
 # Around a span: a number that it cuts; the rest of its last token, or a unit that can be nothing else; a flag.
 _DIGIT = re.compile(r"\d")
-_CUT_BEFORE = re.compile(r"\d[.,:]?\Z")
-_CUT_BEHIND = re.compile(r"[.,:]?\d")
-_CUT = re.compile(r"[.,:/]?\d[\d.,]*(?:[A-Za-z%/][\w/^%²]*|s?/\d+s?)?")
+_CUT_BEFORE = re.compile(r"\d[.,:·]?\Z")
+_CUT_BEHIND = re.compile(r"[.,:·]?\d")
+_LEADING_DOT = re.compile(r"(?:\A|[\s(=<>≤≥-])\.\Z")
+_CUT = re.compile(r"[.,:/·]?\d[\d.,]*(?:[A-Za-z%/][\w/^%²]*|s?/\d+s?)?")
 _POWER = r"10(?:[\^*]{1,2}\d{1,2}|[eExX]\+?\d{1,2}|\(\d{1,2}\)|[⁰¹²³⁴-⁹]+)"
 _REST = re.compile(
     rf"[A-Za-z/%°º](?:[\w/^%²°]|\[\w+\]|\{{[\w.]+\}})*"
@@ -88,7 +89,9 @@ class Values:
         if test.name and words.lower().startswith((f"{test.name} ", f"{test.name}:")):
             words = words[len(test.name) :].lstrip(" :")
         words = _LEAD.sub("", words, count=1) if _LEAD.match(words) else words
-        if words[:1].isdigit() and (sign := self.units.compared_before.search(before)):
+        if words[:1].isdigit() and _LEADING_DOT.search(before):  # "4" of ".4"
+            words, before = f".{words}", before[:-1]
+        if (words[:1].isdigit() or words[:1] == ".") and (sign := self.units.compared_before.search(before)):
             words = f"{sign[1]} {words}"
             before = before[: sign.start()]
         judgement = self.interpretations.find(_TIMES.sub("", words))

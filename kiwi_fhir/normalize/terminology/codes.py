@@ -58,9 +58,9 @@ class CodeTable:
 
     `fillers` are what may be left out: first all but the sides, then sides too; each begins with one of
     `filler_starts`. `words` holds the words of the phrases, for spelling. `written` are names that count as they
-    stand, in lower case and without spaces. `beginnings` (of drugs) are the names that longer ones begin with,
-    `inverted` finds what belongs to the name before a comma. `courses` may be left out where they begin the name of a
-    symptom, whose code begins with one of `symptoms`.
+    stand, in lower case and without spaces. `beginnings` are what longer names begin with (of tests, names with
+    figures), `inverted` finds what belongs to the name before a comma. `courses` may be left out where they begin the
+    name of a symptom, whose code begins with one of `symptoms`.
     """
 
     codings: Mapping[str, Coding] = field(default_factory=dict)
@@ -140,7 +140,7 @@ def _load(name: str, mappings: Mappings, sides: frozenset[str]) -> CodeTable:
         fillers=tuple(item for item in (phrases(fillers - sides), phrases(fillers)) if item is not None),
         words=frozenset(word for item in (*found, *ambiguous, *uncoded) for word in item.split(" ")),
         written={as_written(words): code for code, entry in entries.items() for words in entry.get("written", ())},
-        beginnings=frozenset(_beginnings((*found, *uncoded))) if name == "codes_drug" else frozenset(),
+        beginnings=frozenset(_beginnings(_longer_names(name, found, uncoded))),
         inverted=_inverted(table.get("inverted", ())),
         courses=frozenset(map(key, table.get("courses", ()))),
         symptoms=tuple(table.get("symptoms", ())),
@@ -150,6 +150,13 @@ def _load(name: str, mappings: Mappings, sides: frozenset[str]) -> CodeTable:
 def as_written(words: str) -> str:
     """Words as `CodeTable.written` has them."""
     return "".join(words.lower().split())
+
+
+def _longer_names(name: str, found: Iterable[str], uncoded: Iterable[str]) -> Iterable[str]:
+    """The names that a mention may be the beginning of; "blood" before "pressure" is for the model to know."""
+    if name == "codes_drug":
+        return (*found, *uncoded)
+    return (item for item in found if name == "codes_test" and not item.isalpha() and any(map(str.isdigit, item)))
 
 
 def _beginnings(names: Iterable[str]) -> Iterator[str]:

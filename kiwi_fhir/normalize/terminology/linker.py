@@ -77,7 +77,7 @@ class TermLinker:
 
     def whole(self, text: str, mention: Mention) -> Span:
         """See `Linker`."""
-        return whole(text, mention.span, self._tables[mention.label])
+        return whole(text, mention, self._tables[mention.label])
 
     def of_test(self, coding: Coding) -> Codings:
         """See `Linker`."""

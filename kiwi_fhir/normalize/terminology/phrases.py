@@ -28,6 +28,8 @@ _DEFINED_INSIDE = re.compile(rf"(?P<long>.*\S)\s*{_SHORT}", re.DOTALL)
 _NEXT = re.compile(
     r"[ \t]*(?:#[ \t]?\d{1,2}\b|no\.?[ \t]?\d{1,2}\b|\d{1,3}/\d{1,3}\b|[/+-]?[ \t]?[A-Za-z]+)", re.IGNORECASE
 )
+# "CA| 125", "hemoglobin| A1c"
+_FIGURES = re.compile(r"[ \t-]*[A-Za-z]*\d[A-Za-z0-9]*(?:[.-]\d+)?(?!\w)")
 _MOST_BEHIND = 3
 # Behind ", Total" of "Bilirubin, Total 1.2": no word that goes on with another name ("calcium, total protein")
 _BEHIND_COMMA = re.compile(r"[ \t]*,[ \t]*")
@@ -157,8 +159,9 @@ def _unnumbered(words: str, label: MentionLabel) -> str:
     return words if found is None else words[found.end() :]
 
 
-def whole(text: str, span: Span, table: CodeTable) -> Span:
-    """The name that the words at `span` begin ("Tylenol" of "Tylenol No. 3"), where the table has it."""
+def whole(text: str, mention: Mention, table: CodeTable) -> Span:
+    """The name that a mention begins ("Tylenol" of "Tylenol No. 3"), where the table has it."""
+    span = mention.span
     if table.inverted is not None and (comma := _BEHIND_COMMA.match(text, span.end)) is not None:
         found = table.inverted.match(text, comma.end())
         if found is not None and _NOT_GOING_ON.match(text, found.end()) is not None:
@@ -166,8 +169,9 @@ def whole(text: str, span: Span, table: CodeTable) -> Span:
     if not table.beginnings or key(span.of(text)) not in table.beginnings:
         return span
     longest, end = span, span.end
+    behind = _NEXT if mention.label == "drug" else _FIGURES
     for _ in range(_MOST_BEHIND):
-        word = _NEXT.match(text, end)
+        word = behind.match(text, end)
         if word is None:
             break
         end = word.end()
