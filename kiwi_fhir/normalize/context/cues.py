@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal, get_args
 
-from kiwi_fhir.normalize.context.phrases import expanded
+from kiwi_fhir.normalize.context.phrases import PhraseBook, expanded
 from kiwi_fhir.normalize.text.trie import any_of
 from kiwi_fhir.tables import ListOf, MapOf, OneOf, Schema
 from kiwi_fhir.types import MentionLabel, ModifierLabel, Span
@@ -100,13 +100,22 @@ class Found:
 
 
 @dataclass(frozen=True, slots=True)
+class Other:
+    """What a phrase says that is no cue, and whether of what stands before it."""
+
+    says: Literal["unread", "stands", "pseudo", "unchanged"]
+    backward: bool = False
+
+
+#: What counts of a phrase that stands in several lists; the last.
+_WEIGHTS = ("unread", "stands", "pseudo", "unchanged")
+
+
+@dataclass(frozen=True, slots=True)
 class Phrases:
     """All phrases, and what each says."""
 
-    pattern: re.Pattern[str]
-    cues: Mapping[str, tuple[Cue, ...]]
-    others: Mapping[str, Literal["stands", "unchanged", "pseudo", "unread"]]
-    backward: frozenset[str]
+    book: PhraseBook[Cue | Other]
 
     def find(self, text: str, starts: Sequence[int], ends: Sequence[int]) -> Iterator[Found]:
         """The phrases of `text` (lower case) in order; `starts` and `ends` are those of its mentions.
@@ -115,44 +124,51 @@ class Phrases:
         no problem's name begins with); what runs into a mention ends before it, but for `unchanged`, which shortens it.
         """
         at = 0
-        while (match := self.pattern.search(text, at)) is not None:
-            start, end = match.span()
-            at = end
-            key = " ".join(match[0].split())
-            behind = bisect_left(starts, end)
-            if behind and ends[behind - 1] > start:
+        while (match := self.book.search(text, at)) is not None:
+            span, said = match
+            at = span.end
+            found = _found(span, said)
+            behind = bisect_left(starts, span.end)
+            if behind and ends[behind - 1] > span.start:
                 index = behind - 1
-                opens = starts[index] == start and end < ends[index] and self._opens(text, end, key)
-                if starts[index] <= start and end <= ends[index] and not opens:
+                opens = starts[index] == span.start and span.end < ends[index] and _opens(text, found)
+                if starts[index] <= span.start and span.end <= ends[index] and not opens:
                     continue
-                if starts[index] > start and self.others.get(key) != "unchanged":
-                    end = start + len(text[start : starts[index]].rstrip())
-                    key, at = " ".join(text[start:end].split()), end
-                    if end <= start:
-                        at = match.end()
+                if starts[index] > span.start and found.says != "unchanged":
+                    span = Span(span.start, span.start + len(text[span.start : starts[index]].rstrip()))
+                    said = self.book.read(text, span) if span.end > span.start else ()
+                    if not said:
+                        at = max(span.end, span.start + 1)
                         continue
-            if key in self.others:
-                yield Found(Span(start, end), self.others[key], backward=key in self.backward)
-            elif key in self.cues:
-                yield Found(Span(start, end), "cue", self.cues[key])
+                    at, found = span.end, _found(span, said)
+            yield found
 
-    def _opens(self, text: str, end: int, key: str) -> bool:
-        """Whether a mention that begins with `key` is of what follows at `end`: not "no-reflow", "no energy"."""
-        denies = any(cue.modifier == "negation" for cue in self.cues.get(key, ()))
-        return text[end : end + 1].isspace() and (not denies or key in _OPENING_DENIALS)
+
+def _found(span: Span, said: Sequence[Cue | Other]) -> Found:
+    others = [one for one in said if isinstance(one, Other)]
+    if others:
+        says = max((other.says for other in others), key=_WEIGHTS.index)
+        return Found(span, says, backward=any(other.backward for other in others))
+    return Found(span, "cue", tuple(one for one in said if isinstance(one, Cue)))
+
+
+def _opens(text: str, found: Found) -> bool:
+    """Whether a mention that begins with this phrase is of what follows it: not "no-reflow", "no energy"."""
+    denies = any(cue.modifier == "negation" for cue in found.cues)
+    words = found.span.of(text)
+    return text[found.span.end : found.span.end + 1].isspace() and (not denies or words in _OPENING_DENIALS)
 
 
 def load_phrases(context: Mapping[str, Any], frames: Mapping[str, Any]) -> Phrases:
     """The phrases of context.toml and frames.toml."""
-    cues: dict[str, tuple[Cue, ...]] = {}
+    phrases: list[tuple[str, Cue | Other]] = []
 
-    def add(phrases: Sequence[str], cue: Cue) -> None:
+    def add(words: Sequence[str], cue: Cue) -> None:
         """With each phrase `cue`, as the phrase's own marks ("^", "...") change it."""
-        for phrase in phrases:
+        for phrase in words:
             begin, _, rest = phrase.partition(" ... ")
             changed = replace(cue, initial=phrase.startswith("^"), then=_then(rest) if rest else None)
-            for one in expanded([begin.removeprefix("^")]):
-                cues[one] = (*cues.get(one, ()), changed)
+            phrases.append((begin.removeprefix("^"), changed))
 
     for kind in KINDS:
         rule = context[kind]
@@ -174,16 +190,15 @@ def load_phrases(context: Mapping[str, Any], frames: Mapping[str, Any]) -> Phras
         add(frame.get("before", ()), cue)
         add(frame.get("after", ()), replace(cue, side="after", words=0, rest=False))
     stands = context["stands"]
-    backward = expanded(stands["after"])
-    others: dict[str, Literal["stands", "unchanged", "pseudo", "unread"]] = {
-        **dict.fromkeys(expanded(context["unread"]), "unread"),
-        **dict.fromkeys((*expanded(stands["before"]), *backward), "stands"),
-        **dict.fromkeys(expanded(context["pseudo"]), "pseudo"),
-        **dict.fromkeys(expanded(stands["unchanged"]), "unchanged"),
-    }
-    for phrase in others:
-        cues.pop(phrase, None)
-    return Phrases(re.compile(any_of([*cues, *others])), cues, others, frozenset(backward))
+    others = (
+        (context["unread"], Other("unread")),
+        (stands["before"], Other("stands")),
+        (stands["after"], Other("stands", backward=True)),
+        (context["pseudo"], Other("pseudo")),
+        (stands["unchanged"], Other("unchanged")),
+    )
+    phrases += [(phrase, other) for words, other in others for phrase in words]
+    return Phrases(PhraseBook(phrases))
 
 
 def _then(phrase: str) -> re.Pattern[str]:
