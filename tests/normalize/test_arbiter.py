@@ -14,6 +14,7 @@ from kiwi_fhir.documents.structure import read_structure
 from kiwi_fhir.errors import MappingError
 from kiwi_fhir.normalize import Normalizer
 from kiwi_fhir.normalize.context.arbiter import load_arbiter
+from kiwi_fhir.normalize.context.phrases import PhraseBook, expanded
 from kiwi_fhir.normalize.text.trie import any_of
 from kiwi_fhir.normalize.text.words import lower
 from kiwi_fhir.tables import Mappings
@@ -154,6 +155,40 @@ def test_any_of_finds_each_phrase_whole_and_the_longest_first(phrases):
         assert " ".join(found[0].split()) in {" ".join(other.split()) for other in phrases}
         assert pattern.fullmatch(phrase)
         assert not pattern.fullmatch(f"{phrase}d")
+
+
+_PARTS = st.recursive(
+    st.sampled_from(["a", "b", "not", "does not", "is", "a b", "can not", "cannot", "will not"]),
+    lambda parts: st.one_of(
+        st.lists(parts, min_size=2, max_size=3).map(" ".join),
+        st.lists(parts, min_size=1, max_size=3).map(lambda some: f"{{{'|'.join(some)}}}"),
+        parts.map(lambda part: f"{{ {part}|}}"),
+    ),
+    max_leaves=6,
+)
+
+
+@given(st.lists(_PARTS, min_size=1, max_size=4), st.text(alphabet="ab c", max_size=5))
+def test_a_phrase_book_reads_all_that_its_phrases_stand_for(phrases, other):
+    book = PhraseBook((phrase, number) for number, phrase in enumerate(phrases))
+    for number, phrase in enumerate(phrases):
+        for form in expanded([phrase]):
+            if not form:
+                continue
+            assert number in book.read(form, Span(0, len(form))), form
+            span, said = book.search(f"({form.replace(' ', '  ')})", 0)
+            assert (span.start, span.end, number in said) == (1, 1 + len(form.replace(" ", "  ")), True)
+            within = book.search(f"{form}d", 0)
+            assert within is None or within[0].end != len(form)
+    stands = {form for phrase in phrases for form in expanded([phrase])}
+    words = " ".join(other.split())
+    assert words in stands or not book.read(words, Span(0, len(words)))
+
+
+def test_all_phrases_of_the_mapping_files_are_read_in_no_time():
+    started = time.process_time()
+    load_arbiter(Mappings.read())
+    assert time.process_time() - started < 2
 
 
 def test_a_long_note_costs_time_in_its_length_only():

@@ -89,4 +89,5 @@ def _goes_on(written: str, at: int, span: Span) -> bool:
     """Whether a problem without "for" belongs to the words before: "prn pain", "PRN SOB", not "p.r.n. Hypertension"."""
     gap = written[at : span.start]
     words = (gap + span.of(written)).lstrip(" .,:)")
-    return "\n" not in gap and (words[:1].islower() or (span.of(written).isupper() and "." not in gap))
+    dotted = "." in written[at - 1 : span.start]  # "p.r.n. SOB is worse" may begin a sentence
+    return "\n" not in gap and (words[:1].islower() or (span.of(written).isupper() and not dotted))

@@ -90,7 +90,7 @@ class People:
         (mother)", "Father: gout; mother: lupus". "The child" is the patient, outside family history.
         """
         mention = mentions[index]
-        if mention.section not in self.sections and mark.span.of(text).split()[-1] in self.patient:
+        if mention.section not in self.sections and mark.span.of(text).rpartition(" ")[2] in self.patient:
             return not _OWN.search(text, max(0, mark.span.start - 30), mark.span.start)
         if mark.span.end > mention.span.start:
             return False
