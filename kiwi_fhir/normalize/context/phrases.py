@@ -6,7 +6,7 @@ A list of few is `expanded` to all that it stands for; of many and long ones `Ph
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Generic, TypeVar
 
 from kiwi_fhir.types import Span
@@ -18,8 +18,8 @@ _NOT = re.compile(r"\b(is|are|was|were|do|does|did|has|have|had|could|would|shou
 _WILL_NOT = re.compile(r"\bwill not\b")
 _CANNOT = re.compile(r"\b(?:cannot|can not)\b")
 _VERBS = ("is", "are", "was", "were")
-_BEGINS = re.compile(r"(?<!\w)\S")
 _DEAD = -1
+_FIRST = 4  # so many characters of a phrase are looked for before the automaton is asked
 
 
 def expanded(phrases: Iterable[str]) -> list[str]:
@@ -83,16 +83,14 @@ class PhraseBook(Generic[Says]):
         self._nodes: list[frozenset[int]] = []
         self._found: list[tuple[Says, ...]] = []
         self._state(self._closed([first], spaced=True))
+        self._begins = re.compile(rf"(?<!\w)(?:{'|'.join(self._beginnings(0, _FIRST))})")
 
     def search(self, text: str, at: int) -> tuple[Span, tuple[Says, ...]] | None:
         """The first and longest phrase of `text` (lower case) from `at` on that stands between borders of words.
 
         With it comes what it says, in the order of the phrases.
         """
-        opening = self._steps[0]
-        for begin in _BEGINS.finditer(text, at):
-            if opening.get(begin[0], 0) == _DEAD:
-                continue
+        for begin in self._begins.finditer(text, at):
             end, found = self._longest(text, begin.start(), len(text))
             if found:
                 return Span(begin.start(), end), found
@@ -102,6 +100,16 @@ class PhraseBook(Generic[Says]):
         """What the phrase says that is all of `span`; empty where it is none."""
         end, found = self._longest(text, span.start, span.end)
         return found if end == span.end else ()
+
+    def _beginnings(self, state: int, depth: int) -> Iterator[str]:
+        """Patterns of the first characters of all phrases, those that share some together."""
+        marks = sorted({mark for node in self._nodes[state] for mark in self._edges[node]})
+        if not depth or not marks or self._found[state]:
+            yield ""
+            return
+        for mark in marks:
+            deeper = [*self._beginnings(self._step(state, mark), depth - 1)]
+            yield (r"\s+" if mark == " " else re.escape(mark)) + (f"(?:{'|'.join(deeper)})" if deeper != [""] else "")
 
     def _longest(self, text: str, at: int, size: int) -> tuple[int, tuple[Says, ...]]:
         """Where the longest phrase ends that begins at `at` and ends by `size`, and what it says."""
