@@ -83,7 +83,7 @@ class PhraseBook(Generic[Says]):
         self._nodes: list[frozenset[int]] = []
         self._found: list[tuple[Says, ...]] = []
         self._state(self._closed([first], spaced=True))
-        self._begins = re.compile(rf"(?<!\w)(?:{'|'.join(self._beginnings(0, _FIRST))})")
+        self._begins = re.compile(rf"(?<!\w)(?={'|'.join(self._beginnings(0, _FIRST))})")
 
     def search(self, text: str, at: int) -> tuple[Span, tuple[Says, ...]] | None:
         """The first and longest phrase of `text` (lower case) from `at` on that stands between borders of words.
