@@ -10,7 +10,8 @@ from dataclasses import replace
 from datetime import date
 
 from kiwi_fhir.documents.headings import load_headings
-from kiwi_fhir.documents.structure import Structure, placed, read_structure
+from kiwi_fhir.documents.placing import placed
+from kiwi_fhir.documents.structure import Structure, read_structure
 from kiwi_fhir.normalize.ages import About
 from kiwi_fhir.normalize.context.allergies import load_allergies
 from kiwi_fhir.normalize.context.arbiter import Ruling, load_arbiter
