@@ -1,7 +1,8 @@
 """The settings of a run, in groups: declared once here, read from a TOML file, then from the command line.
 
 A field's name is the key of the config file and, with `-` for `_`, the option of the command line. What else there is
-to say of a setting (help, bounds, whether it counts for the fingerprint of a run) is declared at its field.
+to say of a setting (help, bounds, whether it counts for the fingerprint of a run) is declared at its field. The module
+is a long one so that an option is one entry in one place.
 """
 
 from __future__ import annotations
