@@ -103,7 +103,9 @@ class PhraseBook(Generic[Says]):
 
     def _beginnings(self, state: int, depth: int) -> Iterator[str]:
         """Patterns of the first characters of all phrases, those that share some together."""
-        marks = sorted({mark for node in self._nodes[state] for mark in self._edges[node]})
+        marks = sorted(
+            {mark for node in self._nodes[state] for mark in self._edges[node]} - ({" "} if not state else set())
+        )
         if not depth or not marks or self._found[state]:
             yield ""
             return
