@@ -32,6 +32,7 @@ from kiwi_fhir.normalize.terminology import Linker
 from kiwi_fhir.normalize.terminology.identity import name_of
 from kiwi_fhir.normalize.terminology.properties import load_properties
 from kiwi_fhir.normalize.terminology.rules import load_rules
+from kiwi_fhir.normalize.text.language import load_languages
 from kiwi_fhir.normalize.text.words import Vocabulary, load_vocabulary, lower, one_line
 from kiwi_fhir.normalize.wholes import whole
 from kiwi_fhir.tables import Mappings
@@ -58,6 +59,7 @@ class Normalizer:
         self._rules = load_rules(mappings)
         self._properties = None if linker is None else load_properties(mappings)
         units = load_units(mappings)
+        self._languages = load_languages(mappings)
         self._headings = load_headings(mappings)
         self._assertions = load_assertions(mappings)
         self._arbiter = load_arbiter(mappings)
@@ -73,13 +75,20 @@ class Normalizer:
         self._frequencies = load_frequencies(mappings, units)
         self._dosages = load_dosages(mappings, units, self._frequencies)
 
+    def language(self, text: str) -> str | None:
+        """The language of a note that is not in English and of which nothing is stated; None of all others."""
+        return self._languages.foreign(text)
+
     def facts(self, document: Document) -> list[Fact]:
         """One fact per mention of `document`, in its order, and one per statement that there are no allergies.
 
-        A mention that is nothing but a heading makes no fact; where the text has sections, they are the mentions' own.
-        A fact's mention also holds the modifiers that the rules of context.toml add.
+        A note that is not in English states nothing. A mention that is nothing but a heading makes no fact; where the
+        text has sections, they are the mentions' own. A fact's mention holds the modifiers that count, those of rules
+        among them.
         """
         text, note_date = document.note.text, day_of(document.note.time)
+        if self.language(text) is not None:
+            return []
         lowered, structure = lower(text), read_structure(text, self._headings)
         document = whole(placed(document, structure), self._linker)
         document = replace(document, mentions=tuple(self._lateralities.site(text, item) for item in document.mentions))

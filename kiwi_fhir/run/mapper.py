@@ -71,8 +71,14 @@ class DocumentMapper:
         if written.contradicted:
             ignored["contradicted"] = written.contradicted
         rows = None if self._rows is None else _rows(self._rows, document, facts)
+        failures = written.failures
+        language = self._normalizer.language(document.note.text) if not facts else None
+        if language is not None:
+            ignored["not-english"] = 1
+            said = f"The note is not in English ({language}): nothing is stated of it."
+            failures = [*failures, Failure(document.note.id, "map", "not-english", said, kept=True)]
         bundle = to_json(written.bundle)
-        return Result(document, bundle, resources, ignored, written.merged, written.conflicts, rows), written.failures
+        return Result(document, bundle, resources, ignored, written.merged, written.conflicts, rows), failures
 
     def rows(self, document: Document) -> tuple[NoteRows | None, list[Failure]]:
         """The document's rows for an OMOP database, and why there are none. For a mapper that was made with `rows`."""
