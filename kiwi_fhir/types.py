@@ -206,10 +206,10 @@ class NoteRows:
 class Result:
     """What a note became: its document, its bundle as one line of JSON, and the resources in it by type.
 
-    `not_mapped` counts the mentions that become no resource on purpose, by reason (`hypothetical`; `not-english` is 1 of
-    the note); `merged` the resources that say what another one says and went into it, by type; `conflicts` what the note
-    says and takes back (`decided`, `open`). `rows` is for an OMOP database where one is written to, a failure where it
-    has no place for the note.
+    `not_mapped` counts the mentions that become no resource on purpose, by reason (`hypothetical`; `not-english` is 1
+    for the note); `merged` the resources that say what another one says and went into it, by type; `conflicts` what the
+    note says and takes back (`decided`, `open`). `rows` is for an OMOP database where one is written to, a failure
+    where it has no place for the note.
     """
 
     document: Document
