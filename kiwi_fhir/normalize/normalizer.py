@@ -234,7 +234,7 @@ class Normalizer:
         kinds = [rules.negation_kind(_words(text, modifier.span)) for modifier in _all(mention, "negation")]
         interruption = next((kind for kind in kinds if kind == "stopped" or kind == "on-hold"), None)
         if interruption is None:
-            interruption = rules.interruption(text, mention.span, structure.sentence_at(mention.span.start))
+            interruption = rules.interruption(text, mention.span, structure)
         moments = self._moments(text, mention, note_date)
         return Fact(
             mention=mention,

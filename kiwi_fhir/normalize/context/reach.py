@@ -23,7 +23,7 @@ _OWNED = re.compile(r",?\s+and\s+(?:his|her|their|the|my|this|these)\s")
 _FIRST = re.compile(r"\w+")
 _END = re.compile(r"\s*(?:[.,;)\n]|$)")
 # Bounds that no real sentence reaches keep the time linear.
-_NEAR, _LIST_GAP = 90, 80
+_NEAR, _LIST_GAP, _LONGEST_LIST = 90, 80, 60
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +68,8 @@ class Reach:
                 return
             if not cue.rest:
                 near = self._is_near(start, at, cue.words) if first else self._is_listed(cue, start, mention.span)
-                if not near or mention.label not in cue.mentions:
+                # What is spoken of only may be listed with others: "vaccinated against influenza and hepatitis B".
+                if not near or (mention.label not in cue.mentions and cue.modifier is not None):
                     return
             if mention.label in cue.mentions and not (
                 cue.unless and cue.unless.search(self.text, start, mention.span.end)
@@ -144,3 +145,18 @@ def led_items(text: str, structure: Structure, at: int) -> Iterator[Item]:
             return
         yield item
         at, index = item.end, index + 1
+
+
+def leading_line(text: str, structure: Structure, at: int) -> Span | None:
+    """The words, without the colon, of the line over the list that the character at `at` is in: "Stop taking:"."""
+    index = bisect_right(structure.items, at, key=lambda item: item.start) - 1
+    if index < 0 or at >= structure.items[index].end:
+        return None
+    first = structure.items[index].start
+    for item in reversed(structure.items[max(0, index - _LONGEST_LIST) : index]):
+        if text[item.end : first].strip():
+            break
+        first = item.start
+    start = structure.line_at(max(0, first - 1)).start
+    words = text[start:first].rstrip()
+    return Span(start, start + len(words) - 1) if words.endswith(":") and "\n" not in words else None
