@@ -191,9 +191,18 @@ def test_all_phrases_of_the_mapping_files_are_read_in_no_time():
     assert time.process_time() - started < 2
 
 
-def test_a_long_note_costs_time_in_its_length_only():
-    text = "no fever, chills, cough or mother with family history of " * 4000
-    spans = [Span(found.start(), found.end()) for found in re.finditer("fever|chills|cough", text)]
+@pytest.mark.parametrize(
+    "unit",
+    [
+        "no fever, chills, cough or mother with family history of ",
+        "no fever, chills and cough, ",
+        "call if fever or chills, ",
+        "if cough, prn fever or ",
+    ],
+)
+def test_a_long_note_costs_time_in_its_length_only(unit):
+    text = (unit * 5000)[:100_000]
+    spans = [Span(*found.span()) for found in re.finditer("fever|chills|cough", text)]
     document = Document(Note("n", text), tuple(Mention("problem", span) for span in spans))
     started = time.process_time()
     complete(document)

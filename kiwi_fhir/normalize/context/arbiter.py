@@ -152,13 +152,12 @@ class Arbiter:
                 case.add(Modifier("negation", span, rule=True), "answer")
 
     def _apply_cues(self, cases: list[_Case], reach: Reach, found: Sequence[Found]) -> None:
-        for phrase in found:
-            cues = phrase.cues
+        for phrase, reached in zip(found, reach.all(found), strict=True):
             if phrase.says == "unchanged":
                 self._deny_change(cases, reach, phrase)
                 continue
-            for cue in cues:
-                for index in reach.of(cue, phrase.span):
+            for cue, indexes in zip(phrase.cues, reached, strict=True):
+                for index in indexes:
                     case = cases[index]
                     if cue.modifier is None:
                         if case.frame is None:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import re
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterator, Sequence
+from collections import defaultdict
+from collections.abc import Container, Iterator, Sequence
 from dataclasses import dataclass
 
 from kiwi_fhir.documents.structure import Item, Structure
-from kiwi_fhir.normalize.context.cues import Cue
+from kiwi_fhir.normalize.context.cues import Cue, Found
 from kiwi_fhir.types import Mention, Span
 
 # Between two items of a list: "a, b", "a or any b", "a/b", "a, or b".
@@ -35,8 +36,25 @@ class Reach:
     starts: Sequence[int]
     structure: Structure
 
-    def of(self, cue: Cue, span: Span) -> Iterator[int]:
-        """The indexes of the mentions that `cue` reaches from `span`."""
+    def all(self, found: Sequence[Found]) -> list[list[list[int]]]:
+        """The indexes of the mentions that each cue of each phrase reaches.
+
+        What a later phrase reaches by the same cue is that one's, and so is what follows: the nearest cue counts, and a
+        list of as many cues as mentions costs time in its length only.
+        """
+        taken: defaultdict[int, set[int]] = defaultdict(set)
+        reached = []
+        for phrase in reversed(found):
+            here = []
+            for cue in phrase.cues:
+                indexes = list(self._of(cue, phrase.span, taken[id(cue)]))
+                taken[id(cue)].update(indexes)
+                here.append(indexes)
+            reached.append(here)
+        return reached[::-1]
+
+    def _of(self, cue: Cue, span: Span, taken: Container[int]) -> Iterator[int]:
+        """The indexes of the mentions that `cue` reaches from `span`, as far as the first of `taken`."""
         sentence = self.structure.sentence_at(span.start)
         if cue.initial and self.text[sentence.start : span.start].strip(" \t\n-*•#.,;:()0123456789"):
             return
@@ -52,15 +70,15 @@ class Reach:
             if inside == len(self.starts) or self.starts[inside] >= found.end():
                 at = found.end()
         colon = self.text.startswith(":", at)
-        yield from self._forward(cue, at + colon, sentence.end)
+        yield from self._forward(cue, at + colon, sentence.end, taken)
         if self.text[at : sentence.end].rstrip().endswith(":"):
             for item in led_items(self.text, self.structure, sentence.end):
-                yield from self._forward(cue, item.body.start, item.end)
+                yield from self._forward(cue, item.body.start, item.end, taken)
 
-    def _forward(self, cue: Cue, start: int, end: int) -> Iterator[int]:
+    def _forward(self, cue: Cue, start: int, end: int, taken: Container[int]) -> Iterator[int]:
         """The mentions behind `start` that a cue reaches, as far as `end`."""
         index, first = bisect_left(self.starts, start), True
-        while index < len(self.mentions) and self.mentions[index].span.end <= end:
+        while index < len(self.mentions) and self.mentions[index].span.end <= end and index not in taken:
             mention = self.mentions[index]
             at = self.starts[index]
             word = _FIRST.match(self.text, at)
