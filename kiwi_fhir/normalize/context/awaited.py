@@ -16,6 +16,7 @@ _JOINT = re.compile(r"\s*(?:[,/&;]|(?:,\s*)?(?:and/or|and|or)\b)\s*(?:[a-z'-]+\s
 _WORDS = r"(?:[\w'>=<.-]+\s+){0,3}?"
 _ONE = r"(?:[\w'-]+\s+)?"
 _REACH = 60
+_LONGEST_LIST = 20  # problems that one drug is taken for
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,10 +44,10 @@ class Awaited:
             if inside < len(mentions) and starts[inside] == found.start() and mentions[inside].span.end > found.end():
                 yield inside, reached  # "prn agitation" as one mention
                 continue
-            index = bisect_left(starts, found.end())
+            index = first = bisect_left(starts, found.end())
             pattern = self.lead
             at = found.end()
-            while index < len(mentions) and mentions[index].span.end <= sentence.end:
+            while index < min(len(mentions), first + _LONGEST_LIST) and mentions[index].span.end <= sentence.end:
                 mention = mentions[index]
                 gap = pattern.fullmatch(text, at, mention.span.start)
                 if mention.label != "problem" or gap is None:
@@ -62,7 +63,7 @@ class Awaited:
                     break
                 begin = index
                 while (
-                    begin
+                    begin > max(0, index - _LONGEST_LIST)
                     and mentions[begin - 1].label == "problem"
                     and _JOINT.fullmatch(text, mentions[begin - 1].span.end, mentions[begin].span.start)
                 ):
