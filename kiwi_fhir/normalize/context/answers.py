@@ -22,12 +22,15 @@ class Answers:
 
     yes: re.Pattern[str]
     no: re.Pattern[str]
+    behind: re.Pattern[str]
 
     def read(self, text: str, structure: Structure, mention: Mention) -> tuple[bool, Span] | None:
         """Whether the answer to a mention's label says that it is there, and its span; None where none does."""
         found = structure.answer_at(mention.span.start)
         if found is None or mention.span.start >= found.label.end or mention.span.end <= found.label.start:
-            return None
+            # Several in one line: "tinnitus yes / vertigo no", "nausea - denied, cough - yes".
+            match = self.behind.match(text, mention.span.end)
+            return (match["no"] is None, Span(*match.span("words"))) if match is not None else None
         words = found.answer.of(text).strip()
         sign = words.strip("() \t")
         if sign in _SIGNS:
@@ -47,4 +50,5 @@ def load_answers(table: Mapping[str, Iterable[str]]) -> Answers:
     def pattern(words: Iterable[str]) -> re.Pattern[str]:
         return re.compile(rf"\s*(?P<words>{any_of(expanded(words))})(?=\s*(?:[.,;:()/\n\[-]|$))")
 
-    return Answers(pattern(table["yes"]), pattern(table["no"]))
+    behind = r"(?:\s+|\s*[-–]\s+)(?P<words>(?P<no>no|denied|none)(?=\s*(?:[.,;/)\n]|$))|yes\b)"
+    return Answers(pattern(table["yes"]), pattern(table["no"]), re.compile(behind))

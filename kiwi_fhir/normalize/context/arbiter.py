@@ -86,8 +86,8 @@ class Arbiter:
             found = list(self.phrases.find(text, starts, [mention.span.end for mention in mentions]))
             reach = Reach(text, mentions, self._own_words(text, cases, found, starts), structure)
             self._judge_marks(text, cases, reach, found)
-            self._read_answers(text, cases, structure)
-            self._apply_cues(cases, reach, found)
+            answered = self._read_answers(text, cases, structure)
+            self._apply_cues(cases, reach, [phrase for phrase in found if phrase.span.start not in answered])
             self._frame_whole(text, cases, structure)
             for index, span in self.awaited.find(text, written, mentions, structure):
                 cases[index].frame = cases[index].frame or "as-needed"
@@ -138,18 +138,22 @@ class Arbiter:
             case.changed = case.changed or kept != case.held
             case.held = kept
 
-    def _read_answers(self, text: str, cases: list[_Case], structure: Structure) -> None:
+    def _read_answers(self, text: str, cases: list[_Case], structure: Structure) -> set[int]:
+        """Judge the mentions that are labels by their answers; gives where the answers start, which are no cues."""
+        answered = set()
         for case in cases:
             answer = self.answers.read(text, structure, case.mention) if case.mention.label != "test" else None
             if answer is None:
                 continue
             case.answer, span = answer
+            answered.add(span.start)
             others = [mark for mark in case.held if mark.label != "negation"]
             case.changed, case.held = case.changed or others != case.held, others
             if case.answer:
                 case.reasons.append(Reason("answer", span))
             else:
                 case.add(Modifier("negation", span, rule=True), "answer")
+        return answered
 
     def _apply_cues(self, cases: list[_Case], reach: Reach, found: Sequence[Found]) -> None:
         for phrase, reached in zip(found, reach.all(found), strict=True):

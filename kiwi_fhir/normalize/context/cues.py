@@ -60,6 +60,7 @@ FRAMES: Schema = MapOf(
 Side = Literal["before", "after", "closing"]
 _SIDES: tuple[Side, ...] = get_args(Side)
 _WORDS = 3
+_SYMPTOMS = frozenset({"fear of", "fears of"})  # what a problem's own name begins with
 _OPENING_DENIALS = frozenset({"negative", "denies", "denied", "without"})
 
 
@@ -156,6 +157,8 @@ def _opens(text: str, found: Found) -> bool:
     """Whether a mention that begins with this phrase is of what follows it: not "no-reflow", "no energy"."""
     denies = any(cue.modifier == "negation" for cue in found.cues)
     words = found.span.of(text)
+    if words in _SYMPTOMS:
+        return False
     return text[found.span.end : found.span.end + 1].isspace() and (not denies or words in _OPENING_DENIALS)
 
 

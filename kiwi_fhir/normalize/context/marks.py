@@ -32,7 +32,7 @@ class Marks:
         if mark.label not in JUDGED:
             return mark, None
         owner = self._owner(mark.span)
-        if owner is not None:
+        if owner is not None and not (owner.backward and mark.span.end <= start):  # "not treated with lithium"
             if owner.says != "cue":
                 return None, Reason(owner.says, owner.span)
             labels = {cue.modifier for cue in owner.cues if mention.label in cue.mentions and cue.modifier is not None}

@@ -22,6 +22,12 @@ _JOINED = re.compile(r"\s*(?:[/&]|(?:and|or)\b)\s*(?:[a-z'-]+\s+){0,2}")
 _LISTED = re.compile(r"\s*(?:[,/&]|(?:,\s*)?(?:and|or)\b)\s*(?:(?:also\s+)?(?:has|had|with)\s+)?(?:an?\s+)?")
 _OWNERS = re.compile(r"(?:(?:his|her|their|the|my|your|patient's)\s+)*")
 _HEADER = re.compile(r"\s+(?:\w+\s+)?(?:history|hx)\s*:")
+# "Brought in by his brother with confusion": what comes with the patient is the patient's.
+_BROUGHT = re.compile(rf"\bby\s+{_POSSESSIVE}$")
+_WITH = re.compile(r"\s+with\b")
+# "This violin teacher", "a 54-year-old teacher": the patient.
+_THIS = re.compile(r"(?:\bthis|\byear\s?-?\s?old)\s+(?:[\w-]+\s+){0,3}$")
+_SEVERAL = re.compile(r"\b(?:two|three|four|several|many|other|\d+)\s+(?:\w+\s+)?$")
 _OWN = re.compile(r"(?:\b(?:his|her|their|my|your|patient's|pt's|whose)\s+(?:\w+\s+)?)$")
 # Bounds that no real sentence reaches keep the time linear: characters to a person, mentions of a list.
 _REACH, _LONGEST_LIST = 300, 30
@@ -90,8 +96,11 @@ class People:
         (mother)", "Father: gout; mother: lupus". "The child" is the patient, outside family history.
         """
         mention = mentions[index]
-        if mention.section not in self.sections and mark.span.of(text).rpartition(" ")[2] in self.patient:
-            return not _OWN.search(text, max(0, mark.span.start - 30), mark.span.start)
+        words = mark.span.of(text)
+        if mention.section not in self.sections and words.rpartition(" ")[2] in self.patient:
+            start = mark.span.start + words.rfind(" ") + 1
+            others = (_OWN, _SEVERAL)
+            return not any(pattern.search(text, max(0, start - 30), start) for pattern in others)
         if mark.span.end > mention.span.start:
             return False
         if self.within.match(text, mention.span.end) is not None:
@@ -177,11 +186,15 @@ class People:
             or ((owned := self.owns.fullmatch(text, person.end, at)) and not self.unowned.search(owned["gap"]))
         ):
             return []
+        before_it = max(0, person.start - 60), person.start
+        if _THIS.search(text, *before_it) or (_WITH.match(text, person.end) and _BROUGHT.search(text, *before_it)):
+            return []
         words = " ".join(person.of(text).split())
         if words.split()[-1] in self.patient or words in self.offspring:
             # "his son" is another one, but where a parent tells of the patient
             told = self.reports.search(text, max(0, person.start - _REACH), person.start)
-            if not _OWN.search(text, max(0, person.start - 30), person.start) or told is not None:
+            other = _OWN.search(text, max(0, person.start - 30), person.start)
+            if not (other or _SEVERAL.search(text, max(0, person.start - 30), person.start)) or told is not None:
                 return []
         return _together(text, near, person, -1)
 

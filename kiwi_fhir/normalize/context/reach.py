@@ -18,9 +18,14 @@ _JOINT = re.compile(r"\s*(?:[,/]|(?:,\s*)?(?:and/or|and|or|nor|&)\b)\s*(?:[a-z'-
 _SEPARATOR = re.compile(r"\s*(?:[,/]|\b(?:and/or|and|or|nor)\b)\s*")
 _ITEM_WORDS = 4
 # What follows an item that begins a clause of its own: "no fever, chest pain is worse".
-_CLAUSE = re.compile(r"\s+(?:is|are|was|were|has|have|had|persists?|continues?|started|began|improved|resolved)\b")
+_CLAUSE = re.compile(
+    r"\s+(?:is|are|was|were|has|have|had|persists?|continues?|started|began|improved|resolved"
+    r"|unchanged|stable|worse|improving|resolving)\b"
+)
 _COMMA = re.compile(r"\s*,\s*(?!(?:and|or|nor)\b)(?:[a-z'-]+\s+){0,2}")
 _OWNED = re.compile(r",?\s+and\s+(?:his|her|their|the|my|this|these)\s")
+_ARTICLE = re.compile(r"an?\s+")
+_OR = re.compile(r"\b(?:or|nor|and/or)\s+(?:[a-z'-]+\s+){0,2}$")
 _FIRST = re.compile(r"\w+")
 _END = re.compile(r"\s*(?:[.,;)\n]|$)")
 # Bounds that no real sentence reaches keep the time linear.
@@ -127,6 +132,8 @@ class Reach:
             return False
         if begins_clause(self.text, start, span):
             return False
+        if cue.modifier == "negation" and self._begins_anew(start, span):
+            return False
         if _JOINT.fullmatch(self.text, start, span.start):
             return True
         if cue.modifier != "negation" or span.start - start > _LIST_GAP:
@@ -136,6 +143,14 @@ class Reach:
         return len(parts) > 1 and all(
             len(part.split()) <= _ITEM_WORDS and not any(mark in part for mark in ".;:()") for part in parts
         )
+
+    def _begins_anew(self, start: int, span: Span) -> bool:
+        """Whether the mention at `span` is the first with an article, and no "or" before it: "no leak, a blush"."""
+        if not _ARTICLE.match(self.text, span.start) or _OR.search(self.text, start, span.start):
+            return False
+        index = bisect_left(self.starts, span.start) - 1
+        first = self.starts[index] if index >= 0 else start
+        return not (_ARTICLE.match(self.text, first) or re.search(r"\ban?\s+$", self.text[max(0, first - 5) : first]))
 
     def _next(self, index: int) -> int:
         """The next mention that does not overlap this one."""
