@@ -26,6 +26,8 @@ from kiwi_fhir.types import ALLOWED_PAIRS, Mention, MentionLabel, Modifier, Reas
 
 #: Frames of what was looked for: a denial behind the mention says what was found.
 _LOOKED_FOR = frozenset({"screening", "workup"})
+_AND_SO_ON = re.compile(r"[,;/]|\b(?:and|or|nor)\b")
+_UNABLE = re.compile(r"\b(?:cannot|can not|can't|cant|could not|couldn't|unable to|not able to)\b[^.;:\n]*$")
 _APOSTROPHES = str.maketrans("’‘ʼ´`", "'''''")
 
 
@@ -83,7 +85,10 @@ class Arbiter:
         cases = [_Case(mention, list(mention.modifiers), []) for mention in mentions]
         starts = [mention.span.start for mention in mentions]
         if self.enabled and cases:
-            found = list(self.phrases.find(text, starts, [mention.span.end for mention in mentions]))
+            found = [
+                replace(phrase, says="pseudo", cues=()) if _is_twice_denied(text, phrase) else phrase
+                for phrase in self.phrases.find(text, starts, [mention.span.end for mention in mentions])
+            ]
             reach = Reach(text, mentions, self._own_words(text, cases, found, starts), structure)
             self._judge_marks(text, cases, reach, found)
             answered = self._read_answers(text, cases, structure)
@@ -129,8 +134,10 @@ class Arbiter:
                 counts, reason = marks.judge(case.mention, reach.starts[index], mark)
                 if mark.label == "subject" and self.people.is_not_his(text, reach.mentions, index, mark):
                     counts, reason = None, Reason("line", mark.span)
-                if reason is not None and reason.rule == "unchanged" and self._is_neutral(text, case.mention.span):
-                    counts, reason = mark, None
+                if reason is not None and reason.rule == "unchanged":
+                    between = text[reason.span.end : reach.starts[index]]
+                    if _AND_SO_ON.search(between) or self._is_neutral(text, case.mention.span):
+                        counts, reason = mark, None
                 if counts is not None:
                     kept.append(counts)
                 if reason is not None:
@@ -202,6 +209,12 @@ class Arbiter:
 
     def _is_neutral(self, text: str, span: Span) -> bool:
         return self.neutral.search(text, span.start, span.end) is not None
+
+
+def _is_twice_denied(text: str, phrase: Found) -> bool:
+    """ "She cannot sit without pain": the pain is there."""
+    at = phrase.span.start
+    return text.startswith("without", at) and _UNABLE.search(text, max(0, at - 80), at) is not None
 
 
 def load_arbiter(mappings: Mappings) -> Arbiter:
