@@ -1,4 +1,4 @@
-"""The passages that the model is trained on, with their annotation: what annotators marked stands, and little comes to it.
+"""The passages that the model is trained on: what their annotators marked stands, and little comes to it.
 
 The model has seen these texts, the rules have not: they are asked here about marks that are known to be right.
 """

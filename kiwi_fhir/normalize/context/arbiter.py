@@ -26,7 +26,7 @@ from kiwi_fhir.types import ALLOWED_PAIRS, Mention, MentionLabel, Modifier, Reas
 
 #: Frames of what was looked for: a denial behind the mention says what was found.
 _LOOKED_FOR = frozenset({"screening", "workup"})
-_AND_SO_ON = re.compile(r"[,;/]|\b(?:and|or|nor)\b")
+_AND_SO_ON = re.compile(r"(?<=\w)\s*[,;/]|\b(?:and|or|nor)\b")
 _UNABLE = re.compile(r"\b(?:cannot|can not|can't|cant|could not|couldn't|unable to|not able to)\b[^.;:\n]*$")
 _APOSTROPHES = str.maketrans("’‘ʼ´`", "'''''")
 
@@ -136,7 +136,7 @@ class Arbiter:
                     counts, reason = None, Reason("line", mark.span)
                 if reason is not None and reason.rule == "unchanged":
                     between = text[reason.span.end : reach.starts[index]]
-                    if _AND_SO_ON.search(between) or self._is_neutral(text, case.mention.span):
+                    if _AND_SO_ON.search(between.strip()) or self._is_neutral(text, case.mention.span):
                         counts, reason = mark, None
                 if counts is not None:
                     kept.append(counts)
