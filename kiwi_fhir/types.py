@@ -206,10 +206,10 @@ class NoteRows:
 class Result:
     """What a note became: its document, its bundle as one line of JSON, and the resources in it by type.
 
-    `not_mapped` counts the mentions that become no resource on purpose, by reason (`hypothetical`); `merged` the
-    resources that say what another one says and went into it, by type; `conflicts` what the note says and takes back
-    (`decided`, `open`). `rows` is for an OMOP database where one is written to, a failure where it has no place for
-    the note.
+    `not_mapped` counts the mentions that become no resource on purpose, by reason (`hypothetical`; `not-english` is 1
+    for the note); `merged` the resources that say what another one says and went into it, by type; `conflicts` what the
+    note says and takes back (`decided`, `open`). `rows` is for an OMOP database where one is written to, a failure
+    where it has no place for the note.
     """
 
     document: Document
@@ -387,6 +387,19 @@ class Dosage:
 
 
 @dataclass(frozen=True, slots=True)
+class Reason:
+    """Why a fact is stated as it is, where a rule decided: the rule's name and the words (`span`) that it went by.
+
+    `rule` is a table of context.toml or frames.toml (`negation`, `warning`), `answer`, `subject`, or says why a mark of
+    the model does not count: `line` and `scope` (it does not reach the mention), `stands`, `unchanged` and `pseudo`
+    (its words say something else).
+    """
+
+    rule: str
+    span: Span
+
+
+@dataclass(frozen=True, slots=True)
 class Fact:
     """A mention made ready for a standard: what is said of whom, with codes and parsed values.
 
@@ -401,6 +414,9 @@ class Fact:
     says what a mention is in a statement about allergies: the substance (`reactions` are the facts of what it did;
     `intolerance` where the note calls it so), such a reaction, the statement that there is none, or `other`, which
     makes no resource.
+
+    `frame` is the kind of sentence (a table of frames.toml, or `as-needed`) that speaks of the mention without stating
+    it: it makes no resource. `because` has what the rules decided.
     """
 
     mention: Mention
@@ -427,3 +443,5 @@ class Fact:
     allergy: Literal["substance", "intolerance", "reaction", "none", "other"] | None = None
     allergy_category: Literal["food", "medication", "environment", "biologic"] | None = None
     reactions: tuple[Fact, ...] = ()
+    frame: str | None = None
+    because: tuple[Reason, ...] = ()

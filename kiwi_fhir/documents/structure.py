@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import re
 from bisect import bisect_right
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import TypeVar
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from operator import itemgetter
+from typing import NamedTuple, TypeVar
 
 from kiwi_fhir.documents.answers import Answer, read_answers
 from kiwi_fhir.documents.cells import Cell, read_cells
 from kiwi_fhir.documents.headings import Heading, Headings
-from kiwi_fhir.types import Document, Mention, Span
+from kiwi_fhir.types import Span
 
 _LINE_END = re.compile(r"\r\n?|[\n\x0b\x0c\x1c-\x1e\x85\u2028\u2029]")
 # A mark that ends a sentence before a capital, a figure or a list mark, or between two words that were glued together.
@@ -33,6 +34,8 @@ ABBREVIATION = re.compile(
 _ITEM = re.compile(
     r"[ \t]*(?P<mark>[*•·>#]+|[-–+](?!\d)|\(?(?P<number>\d{1,2})[.)](?!\d)|\(?[A-Za-z][.)](?=[ \t]))[ \t]*"
 )
+_NUMBER = re.compile(r"(?<![\w./-])(?<!\d,)\(?(\d{1,2})[.)](?=[ \t]*[A-Za-z])")  # ... inside a line
+_SPACES = frozenset(" \t")
 _LABEL = re.compile(r"[ \t]*[A-Z][A-Za-z /&]{1,40}:")
 _OPEN_END = re.compile(r"\b(?:of|or|and|the|an?|with|to|for|in|on|at|by|from|no|nor|any|his|her|is|was|has|had)$")
 _UNIT = re.compile(r"(?:mg|mcg|g|ml|mm|cm|units?|tabs?|tablets?|capsules?|puffs?|days?|weeks?|months?|years?|hours?)\b")
@@ -125,83 +128,130 @@ class Structure:
 
 def read_structure(text: str, headings: Headings) -> Structure:
     """The structure of `text`; linear in its length."""
-    lines = [0, *(found.end() for found in _LINE_END.finditer(text))]
-    if len(lines) > 1 and lines[-1] == len(text):
-        lines.pop()
-    found: list[Heading] = []
-    breaks: list[int] = []  # where a sentence starts, within lines and at their starts
-    items: list[Item] = []
-    kind: str | None = None
-    marked: tuple[int, Span, int, int | None] | None = None  # an open item: start, mark, where its body starts, number
-    reached = 0  # where the words of the last line that is not blank end
-    last = 0  # ... and where it starts
-    joined = False  # ... and whether it goes on with the sentence before it
-
-    def close(end: int) -> None:
-        nonlocal marked
-        if marked is not None:
-            items.append(Item(marked[0], end, marked[1], Span(marked[2], max(end, marked[2])), marked[3]))
-        marked = None
-
-    for index, start in enumerate(lines):
-        end = lines[index + 1] if index + 1 < len(lines) else len(text)
-        stop = start + len(text[start:end].rstrip())
-        if stop == start:  # a blank line
-            close(reached)
-            reached = last = start
-            joined = False
-            continue
-        mark = _ITEM.match(text, start, stop)
-        goes_on = (
-            mark is None
-            and not _is_ended(text, last, reached, start, joined=joined)
-            and _LABEL.match(text, start, stop) is None
-        )
-        here = list(headings.of_line(text, start, stop, goes_on=goes_on, open_kind=kind))
-        if here:
-            kind = here[-1].kind
-            goes_on = goes_on and here[0].start > start
-        if mark is not None or not goes_on:
-            breaks.append(start)
-        if here and here[0].start == start:
-            close(reached)
-        elif mark is not None:
-            close(reached)
-            number = int(mark["number"]) if mark["number"] else None
-            marked = (start, Span(*mark.span("mark")), mark.end(), number)
-        elif marked is not None and not goes_on and not text[start].isspace():
-            close(reached)
-        breaks.extend(_stops(text, start, stop))
-        breaks.extend(heading.start for heading in here)
-        found.extend(here)
-        reached, last, joined = stop, start, goes_on
-    close(reached)
-    sections = _sections(text, found, headings.until)
+    starts = [0, *(found.end() for found in _LINE_END.finditer(text))]
+    if len(starts) > 1 and starts[-1] == len(text):
+        starts.pop()
+    lines = list(_lines(text, starts, headings))
+    items = list(_items(text, lines))
+    breaks = {0, *(item.start for item in items)}
+    for line in lines:
+        if line.begins:
+            breaks.add(line.start)
+        breaks.update(_stops(text, line.start, line.end))
+        breaks.update(heading.start for heading in line.headings)
+    breaks.difference_update(item.body.start for item in items)  # no stop behind "2."
+    sections = _sections(text, [heading for line in lines for heading in line.headings], headings.until)
+    names = [section.name for section in sections if section.kind is not None]
     systems = [section.body for section in sections if section.kind == _SYSTEMS]
     return Structure(
         length=len(text),
-        lines=lines,
-        sentences=sorted({0, *breaks}),
+        lines=starts,
+        sentences=sorted(breaks),
         sections=sections,
         items=items,
-        answers=read_answers(text, [section.name for section in sections if section.kind is not None], systems),
-        cells=read_cells(text, lines),
+        answers=read_answers(text, names, systems),
+        cells=read_cells(text, starts),
     )
 
 
-def _is_ended(text: str, start: int, end: int, following: int, *, joined: bool) -> bool:
-    """Whether the line `[start, end)` was ended by its author, and not by a line wrap before `following`.
+class _Line(NamedTuple):
+    """A line that is not blank, without the white space at its end. It `begins` a sentence, or goes on with one.
 
-    A short line is wrapped where its last word can end nothing ("shortness of"), or before a unit; `joined` says that
-    it goes on with the line before it.
+    `apart` says that a blank line stands before it.
     """
-    if end == start or text[end - 1] in ".:;?!":
+
+    start: int
+    end: int
+    mark: re.Match[str] | None
+    headings: list[Heading]
+    begins: bool
+    apart: bool
+
+
+def _lines(text: str, starts: Sequence[int], headings: Headings) -> Iterator[_Line]:
+    last: _Line | None = None
+    kind: str | None = None
+    blank = 0  # where the last blank line starts
+    for start, following in zip(starts, [*starts[1:], len(text)], strict=True):
+        end = start + len(text[start:following].rstrip())
+        if end == start:
+            blank = start
+            continue
+        mark = _ITEM.match(text, start, end)
+        apart = last is None or blank > last.start
+        goes_on = (
+            mark is None
+            and last is not None
+            and not apart
+            and not _is_ended(text, last, start)
+            and _LABEL.match(text, start, end) is None
+        )
+        here = headings.of_line(text, start, end, goes_on=goes_on, open_kind=kind)
+        if here:
+            kind = here[-1].kind
+            goes_on = goes_on and here[0].start > start
+        last = _Line(start, end, mark, here, not goes_on, apart)
+        yield last
+
+
+class _Mark(NamedTuple):
+    """The mark of a list item at `start`; `body` is where the words behind it start."""
+
+    start: int
+    span: Span
+    body: int
+    number: int | None
+
+
+def _items(text: str, lines: Sequence[_Line]) -> Iterator[Item]:
+    """List items: each goes on up to the next, a blank line, a heading, or a sentence of its own without an indent."""
+    opened: _Mark | None = None
+    reached = 0  # where the words of the last line end
+    for line in lines:
+        ended = line.apart or (line.begins and line.mark is None and not text[line.start].isspace())
+        places: list[tuple[int, _Mark | None]] = [(line.start, None)] if ended else []
+        places += [(heading.start, None) for heading in line.headings]
+        places += [(mark.start, mark) for mark in _marks(text, line)]
+        for place, mark in sorted(places, key=itemgetter(0)):
+            if opened is not None:
+                end = max(opened.body, min(place, reached) if place == line.start else place)
+                body = Span(opened.body, opened.body + len(text[opened.body : end].rstrip()))
+                yield Item(opened.start, body.end, opened.span, body, opened.number)
+            opened = mark
+        reached = line.end
+    if opened is not None:
+        yield Item(opened.start, reached, opened.span, Span(opened.body, reached), opened.number)
+
+
+def _marks(text: str, line: _Line) -> Iterator[_Mark]:
+    """The mark at a line's start, and numbers inside it that count on ("1. Gout 2. Asthma")."""
+    own, count, at = line.mark, 0, line.start
+    if own is not None and not (line.headings and line.headings[0].start == line.start):
+        count, at = int(own["number"] or 0), own.end()
+        yield _Mark(line.start, Span(*own.span("mark")), at, count if own["number"] else None)
+    inside: list[_Mark] = []
+    for found in _NUMBER.finditer(text, at, line.end):
+        number = count + len(inside) + 1
+        if int(found[1]) == number:
+            inside.append(_Mark(found.start(), Span(*found.span()), _skip(text, found.end()), number))
+    if count or len(inside) > 1:
+        yield from inside
+
+
+def _is_ended(text: str, line: _Line, following: int) -> bool:
+    """Whether the line was ended by its author, and not by a line wrap before `following`.
+
+    A short line is wrapped where its last word can end nothing ("shortness of"), before a unit, or where it goes on
+    with the line before it.
+    """
+    start, end = line.start, line.end
+    if text[end - 1] in ".:;?!":
         return True
     if end - start >= WRAP_WIDTH:
         return False
     if not text[following].islower():
         return True
-    if joined or text[end - 1] == "," or _OPEN_END.search(text, max(start, end - 10), end):
+    if not line.begins or text[end - 1] == "," or _OPEN_END.search(text, max(start, end - 10), end):
         return False
     return not (text[end - 1].isdigit() and _UNIT.match(text, following))
 
@@ -233,6 +283,12 @@ def _sections(text: str, headings: list[Heading], until: Mapping[str, re.Pattern
     return sections
 
 
+def _skip(text: str, at: int) -> int:
+    while text[at : at + 1] in _SPACES:
+        at += 1
+    return at
+
+
 def _start(part: Section | Item | Answer | Cell) -> int:
     return part.start
 
@@ -240,29 +296,3 @@ def _start(part: Section | Item | Answer | Cell) -> int:
 def _holding(parts: Sequence[PartT], offset: int) -> PartT | None:
     index = bisect_right(parts, offset, key=_start) - 1
     return parts[index] if index >= 0 and offset < parts[index].end else None
-
-
-def placed(document: Document, structure: Structure) -> Document:
-    """`document` with each mention's section read off `structure`; before the first heading a mention keeps its own.
-
-    Mentions that are nothing but a heading are left out, and a mention that begins in a heading ("Meds - metformin")
-    begins behind it.
-    """
-    if not structure.sections:
-        return document
-    mentions = [_placed(mention, structure) for mention in document.mentions]
-    return replace(document, mentions=tuple(mention for mention in mentions if mention is not None))
-
-
-def _placed(mention: Mention, structure: Structure) -> Mention | None:
-    section = structure.section_at(mention.span.start)
-    if section is None:
-        return mention
-    if structure.is_heading(mention.span):
-        return None
-    span, body = mention.span, section.body.start
-    if section.kind not in (None, "imaging") and section.name.end < body and span.start < body < span.end:
-        span = Span(body, span.end)
-    if (span, section.kind) == (mention.span, mention.section):
-        return mention
-    return replace(mention, span=span, section=section.kind)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Protocol
 
 from kiwi_fhir.documents.min_score import at_least
@@ -55,16 +55,18 @@ def _or_failure(document: Document) -> Document | Failure:
     return next((failure for failure in document.failures if not failure.kept), document)
 
 
-def chunks(notes: Sequence[Note]) -> Iterator[Sequence[Note]]:
+def chunks(notes: Iterable[Note]) -> Iterator[list[Note]]:
     """Runs of consecutive notes within CHUNK_NOTES and CHUNK_CHARACTERS; a longer note is a run of its own."""
-    start = size = 0
-    for index, note in enumerate(notes):
-        if index > start and (index - start >= CHUNK_NOTES or size + len(note.text) > CHUNK_CHARACTERS):
-            yield notes[start:index]
-            start, size = index, 0
+    run: list[Note] = []
+    size = 0
+    for note in notes:
+        if run and (len(run) >= CHUNK_NOTES or size + len(note.text) > CHUNK_CHARACTERS):
+            yield run
+            run, size = [], 0
+        run.append(note)
         size += len(note.text)
-    if start < len(notes):
-        yield notes[start:]
+    if run:
+        yield run
 
 
 def _device_is_gone(error: Exception) -> bool:

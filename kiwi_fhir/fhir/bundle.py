@@ -110,6 +110,8 @@ class BundleWriter:
         rules = self._rules.condition
         if fact.mention.section in self._rules.ignored_sections:
             return f"section-{fact.mention.section}"
+        if fact.frame is not None:
+            return fact.frame
         if relative:
             return _why_no_history(fact, self._rules.not_blood)
         if fact.allergy is not None:

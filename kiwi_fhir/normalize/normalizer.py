@@ -10,11 +10,12 @@ from dataclasses import replace
 from datetime import date
 
 from kiwi_fhir.documents.headings import load_headings
-from kiwi_fhir.documents.structure import Structure, placed, read_structure
+from kiwi_fhir.documents.placing import placed
+from kiwi_fhir.documents.structure import Structure, read_structure
 from kiwi_fhir.normalize.ages import About
 from kiwi_fhir.normalize.context.allergies import load_allergies
+from kiwi_fhir.normalize.context.arbiter import Ruling, load_arbiter
 from kiwi_fhir.normalize.context.assertion import load_assertions, strongest
-from kiwi_fhir.normalize.context.context import load_context
 from kiwi_fhir.normalize.context.history import load_history
 from kiwi_fhir.normalize.context.plans import load_plans
 from kiwi_fhir.normalize.context.substances import load_substances
@@ -32,6 +33,7 @@ from kiwi_fhir.normalize.terminology import Linker
 from kiwi_fhir.normalize.terminology.identity import name_of
 from kiwi_fhir.normalize.terminology.properties import load_properties
 from kiwi_fhir.normalize.terminology.rules import load_rules
+from kiwi_fhir.normalize.text.language import load_languages
 from kiwi_fhir.normalize.text.words import Vocabulary, load_vocabulary, lower, one_line
 from kiwi_fhir.normalize.wholes import whole
 from kiwi_fhir.tables import Mappings
@@ -58,9 +60,10 @@ class Normalizer:
         self._rules = load_rules(mappings)
         self._properties = None if linker is None else load_properties(mappings)
         units = load_units(mappings)
+        self._languages = load_languages(mappings)
         self._headings = load_headings(mappings)
         self._assertions = load_assertions(mappings)
-        self._context = load_context(mappings)
+        self._arbiter = load_arbiter(mappings)
         self._history = load_history(mappings)
         self._allergies = load_allergies(mappings)
         self._substances = load_substances(mappings)
@@ -74,28 +77,37 @@ class Normalizer:
         self._frequencies = load_frequencies(mappings, units)
         self._dosages = load_dosages(mappings, units, self._frequencies)
 
+    def language(self, text: str) -> str | None:
+        """The language of a note that is not in English and of which nothing is stated; None of all others."""
+        return self._languages.foreign(text)
+
     def facts(self, document: Document) -> list[Fact]:
         """One fact per mention of `document`, in its order, and one per statement that there are no allergies.
 
-        A mention that is nothing but a heading makes no fact; where the text has sections, they are the mentions' own.
-        A fact's mention also holds the modifiers that the rules of context.toml add.
+        A note that is not in English states nothing. A mention that is nothing but a heading makes no fact; where the
+        text has sections, they are the mentions' own. A fact's mention holds the modifiers that count, those of rules
+        among them.
         """
         text, note_date = document.note.text, day_of(document.note.time)
+        if self.language(text) is not None:
+            return []
         lowered, structure = lower(text), read_structure(text, self._headings)
         document = whole(placed(document, structure), self._linker)
         document = replace(document, mentions=tuple(self._lateralities.site(text, item) for item in document.mentions))
         document = complete(self._dosages.sigs, document, structure)
-        document = self._context.complete(document, lowered, structure)
         document = self._substances.apart(document, lowered, structure, self._linker)
         document = self._history.mark(document, lowered, structure)
         owned = self._results.owners.settle(text, lowered, document.mentions, structure)
         document = with_stated_dates(replace(document, mentions=owned.mentions))
-        reasons, awaited = self._reasons(document)
+        rulings = self._arbiter.rule(text, lowered, document.mentions, structure)
+        document = replace(document, mentions=tuple(ruling.mention for ruling in rulings))
+        reasons = self._reasons(document)
         facts: list[Fact] = []
         linked = self._linker.codings(document) if self._linker is not None else [()] * len(document.mentions)
-        for mention, codings in zip(document.mentions, linked, strict=True):
+        for ruling, codings in zip(rulings, linked, strict=True):
+            mention = ruling.mention
             if mention.label == "problem":
-                fact = self._problem(text, mention, codings, note_date, awaited=mention.span in awaited)
+                fact = self._problem(text, mention, codings, note_date)
             elif mention.label == "test":
                 if mention.span in owned.fluids:
                     codings = tuple(coding for coding in codings if _BLOOD.search(coding.display) is None)
@@ -104,7 +116,7 @@ class Normalizer:
                 fact = self._drug(text, lowered, mention, codings, note_date, reasons, structure)
             else:
                 fact = self._treatment(text, mention, codings, note_date, structure)
-            facts.append(fact)
+            facts.append(_ruled(fact, ruling))
         for index, fact in enumerate(facts):
             plan = self._plans.read(lowered, facts, index, structure) if fact.mention.label != "problem" else None
             if plan is not None:
@@ -126,10 +138,7 @@ class Normalizer:
         other = self._properties.other(wrong, fact)
         return replace(fact, codings=() if other is None else self._linker.of_test(other))
 
-    def _problem(
-        self, text: str, mention: Mention, codings: tuple[Coding, ...], note_date: date | None, *, awaited: bool
-    ) -> Fact:
-        """`awaited` is a problem that a drug is taken as needed for."""
+    def _problem(self, text: str, mention: Mention, codings: tuple[Coding, ...], note_date: date | None) -> Fact:
         rules = self._assertions
         family = mention.section in rules.family_sections
         relatives: list[Term] = []
@@ -147,7 +156,7 @@ class Normalizer:
         denied = any(self._dates.denies(_words(text, modifier.span)) for modifier in _all(mention, "temporal"))
         negated = denied or any(_all(mention, "negation"))
         conditions = {rules.condition(_words(text, modifier.span)) for modifier in _all(mention, "condition")}
-        if awaited or (negated and conditions == {"circumstance"}):  # "no dyspnea on exertion" says nothing of rest
+        if negated and conditions == {"circumstance"}:  # "no dyspnea on exertion" says nothing of rest
             conditions.add("conditional")
         condition = next((value for value in ("hypothetical", "conditional") if value in conditions), None)
         courses = self._terms(text, mention, "course", self._courses)
@@ -228,7 +237,7 @@ class Normalizer:
         kinds = [rules.negation_kind(_words(text, modifier.span)) for modifier in _all(mention, "negation")]
         interruption = next((kind for kind in kinds if kind == "stopped" or kind == "on-hold"), None)
         if interruption is None:
-            interruption = rules.interruption(text, mention.span, structure.sentence_at(mention.span.start))
+            interruption = rules.interruption(text, mention.span, structure)
         moments = self._moments(text, mention, note_date)
         return Fact(
             mention=mention,
@@ -281,15 +290,14 @@ class Normalizer:
         """A time that no modifier marks."""
         return self._dates.read(Modifier("temporal", span, rule=True), _words(text, span), note_date)
 
-    def _reasons(self, document: Document) -> tuple[dict[Span, str], set[Span]]:
+    def _reasons(self, document: Document) -> dict[Span, str]:
         """What as-needed drugs are taken for where it is a problem behind the frequency ("prn for nausea and pain").
 
-        Gives the words by the frequency's span, and the spans of the problems, which are awaited and not there.
+        Gives the words by the frequency's span.
         """
         text = document.note.text
         problems = {mention.span.start: mention for mention in document.mentions if mention.label == "problem"}
         reasons: dict[Span, str] = {}
-        awaited: set[Span] = set()
         for mention in document.mentions:
             if mention.label != "drug" or not problems:
                 continue
@@ -307,12 +315,23 @@ class Normalizer:
                     continue
                 end = problem.span.end
                 while problem is not None:
-                    awaited.add(problem.span)
                     end = problem.span.end
                     joint = _AND.match(text, end)
                     problem = problems.get(joint.end()) if joint is not None else None
                 reasons[modifier.span] = _words(text, Span(gap.end(), end))
-        return reasons, awaited
+        return reasons
+
+
+def _ruled(fact: Fact, ruling: Ruling) -> Fact:
+    """`fact` as the arbiter ruled on its mention."""
+    assertion = fact.assertion
+    if ruling.relative:
+        assertion = "associated_with_someone_else"
+    elif ruling.frame is not None and assertion != "associated_with_someone_else":
+        assertion = "conditional" if ruling.frame == "as-needed" else "hypothetical"
+    if assertion == fact.assertion and not ruling.because:
+        return fact
+    return replace(fact, assertion=assertion, frame=ruling.frame, because=ruling.because)
 
 
 def _all(mention: Mention, label: ModifierLabel) -> list[Modifier]:

@@ -57,15 +57,28 @@ class DocumentMapper:
 
     def __call__(self, document: Document) -> tuple[Result, list[Failure]]:
         """The document with its bundle as JSON and the counts of what became of its facts."""
-        facts = self._normalizer.facts(document)
+        return self.result(document, self.facts(document))
+
+    def facts(self, document: Document) -> list[Fact]:
+        """What the document states, one fact a mention, in text order."""
+        return self._normalizer.facts(document)
+
+    def result(self, document: Document, facts: Sequence[Fact]) -> tuple[Result, list[Failure]]:
+        """What `document` and its `facts` become."""
         written = self._writer.write(document, facts)
         resources = Counter(str(entry["resource"]["resourceType"]) for entry in written.bundle.get("entry", ()))
         ignored = Counter(reason for fact in facts if (reason := self._writer.ignored(fact)) is not None)
         if written.contradicted:
             ignored["contradicted"] = written.contradicted
         rows = None if self._rows is None else _rows(self._rows, document, facts)
+        failures = written.failures
+        language = self._normalizer.language(document.note.text) if not facts else None
+        if language is not None:
+            ignored["not-english"] = 1
+            said = f"The note is not in English ({language}): nothing is stated of it."
+            failures = [*failures, Failure(document.note.id, "map", "not-english", said, kept=True)]
         bundle = to_json(written.bundle)
-        return Result(document, bundle, resources, ignored, written.merged, written.conflicts, rows), written.failures
+        return Result(document, bundle, resources, ignored, written.merged, written.conflicts, rows), failures
 
     def rows(self, document: Document) -> tuple[NoteRows | None, list[Failure]]:
         """The document's rows for an OMOP database, and why there are none. For a mapper that was made with `rows`."""

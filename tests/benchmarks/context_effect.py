@@ -27,12 +27,13 @@ from kiwi_fhir.documents.structure import read_structure
 from kiwi_fhir.extract import load
 from kiwi_fhir.extract.segment import segment
 from kiwi_fhir.normalize import Normalizer
-from kiwi_fhir.normalize.context.context import Context, load_context
+from kiwi_fhir.normalize.context.arbiter import Arbiter, load_arbiter
 from kiwi_fhir.normalize.text.words import lower
 from kiwi_fhir.tables import Mappings
 from kiwi_fhir.types import Document, Mention, Modifier
 
 KINDS = ("negation", "uncertain", "condition", "subject", "temporal")
+HEADINGS = load_headings(Mappings.read())
 ASSERTIONS = ("present", "absent", "possible", "conditional", "hypothetical", "associated_with_someone_else")
 
 
@@ -52,17 +53,18 @@ def stripped(document: Document) -> Document:
     return replace(document, mentions=tuple(mentions))
 
 
-def completed(context: Context, document: Document) -> Document:
+def completed(arbiter: Arbiter, document: Document) -> Document:
     """The document with what the rules add."""
     text = document.note.text
-    return context.complete(document, lower(text), read_structure(text, load_headings(Mappings.read())))
+    rulings = arbiter.rule(text, lower(text), document.mentions, read_structure(text, HEADINGS))
+    return replace(document, mentions=tuple(ruling.mention for ruling in rulings))
 
 
-def alone(context: Context, documents: Sequence[Document]) -> dict[str, Counter[str]]:
+def alone(arbiter: Arbiter, documents: Sequence[Document]) -> dict[str, Counter[str]]:
     """Right, wrong and missed links of the rules alone, by kind of modifier."""
     counts = {kind: Counter[str]() for kind in KINDS}
     for document in documents:
-        for gold, found in zip(document.mentions, completed(context, stripped(document)).mentions, strict=True):
+        for gold, found in zip(document.mentions, completed(arbiter, stripped(document)).mentions, strict=True):
             for kind in KINDS:
                 wanted, made = _held(gold, kind), _held(found, kind)
                 if kind == "temporal":  # only stated history is looked for: others are no misses
@@ -100,7 +102,7 @@ def _overlap(one: Mention | Modifier, other: Mention | Modifier) -> bool:
 
 def without_rules(normalizer: Normalizer) -> Normalizer:
     """The same normaliser with `enabled = false` in context.toml."""
-    normalizer._context = replace(normalizer._context, enabled=False)
+    normalizer._arbiter = replace(normalizer._arbiter, enabled=False)
     return normalizer
 
 
@@ -142,14 +144,14 @@ def main() -> None:
     gold = [with_sections(document) for document in read_folder(arguments.gold, only=frozenset(names))]
     print(f"{len(gold)} notes, {sum(len(document.mentions) for document in gold)} gold mentions")
 
-    context = load_context(Mappings.read(arguments.mappings))
+    arbiter = load_arbiter(Mappings.read(arguments.mappings))
     started = time.process_time()
     for document in gold:
-        completed(context, document)
+        completed(arbiter, document)
     spent = time.process_time() - started
     print(f"{1000 * spent / len(gold):.2f} ms a note\n\nThe rules alone:")
     print(f"  {'':10} {'gold':>5} {'right':>6} {'wrong':>6} {'precision':>10} {'recall':>7}")
-    for kind, count in alone(context, gold).items():
+    for kind, count in alone(arbiter, gold).items():
         right, wrong, missed = count["right"], count["wrong"], count["missed"]
         print(
             f"  {kind:10} {right + missed:5} {right:6} {wrong:6} {right / max(1, right + wrong):10.3f} "

@@ -8,10 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kiwi_fhir.documents.headings import load_headings
-from kiwi_fhir.documents.structure import placed, read_structure
+from kiwi_fhir.documents.structure import read_structure
 from kiwi_fhir.errors import MappingError
 from kiwi_fhir.tables import Mappings
-from kiwi_fhir.types import Document, Mention, Note, Span
+from kiwi_fhir.types import Span
 
 
 def read(text):
@@ -163,6 +163,18 @@ def test_items():
     ]
 
 
+def test_numbers_that_count_on_inside_a_line_are_items():
+    assert items("MEDS: 1. Digoxin 0.5 mg daily 2. Losartan 3) Iron, 2 tablets.\n4.Zinc 5.Aspirin 81 mg") == [
+        ("1.", 1, "Digoxin 0.5 mg daily"),
+        ("2.", 2, "Losartan"),
+        ("3)", 3, "Iron, 2 tablets."),
+        ("4.", 4, "Zinc"),
+        ("5.", 5, "Aspirin 81 mg"),
+    ]
+    assert sentences("1. Gout 2. Asthma") == ["1. Gout", "2. Asthma"]
+    assert items("Grade 1. He is well. See 3. Or not.") == []
+
+
 def test_an_item_ends_where_the_text_goes_on_without_indent():
     text = "- cough\nHe left."
     found = read(text)
@@ -251,21 +263,6 @@ def test_a_heading_is_no_mention_but_what_an_imaging_heading_names_is():
     assert found.is_heading(Span(0, 9))
     assert not found.is_heading(Span(11, 20))
     assert not found.is_heading(Span(text.index("CT"), text.index("CT") + 7))
-
-
-def test_mentions_get_the_section_that_they_stand_in():
-    text = "Seen for gout. Meds - digoxin; Allergies - latex"
-    spans = [
-        Span(text.index(words), text.index(words) + len(words))
-        for words in ("gout", "Meds - digoxin", "Allergies", "latex")
-    ]
-    document = Document(Note("n", text), tuple(Mention("drug", span, section="labs") for span in spans))
-    found = placed(document, read(text))
-    assert [(mention.span.of(text), mention.section) for mention in found.mentions] == [
-        ("gout", "labs"),
-        ("digoxin", "current_medications"),
-        ("latex", "allergies"),
-    ]
 
 
 def test_a_site_can_replace_the_table(tmp_path):

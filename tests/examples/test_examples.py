@@ -13,6 +13,9 @@ EXAMPLES = Path(__file__).parents[2] / "examples"
 
 #: What each script has to say.
 SAYS = {
+    "text_to_bundle.py": [r"problem +chest pain +absent", r"drug +Metformin +present"],
+    "own_mapping.py": [r"packaged: confirmed\nours: unconfirmed"],
+    "evaluate_corpus.py": [r"problem +exact 0\.[89]\d\d +relaxed 0\.9"],
     "beam_batch.py": [r"demo-01-cardiology: \d{4,} bytes", r"demo-12-intensive-care: \d{4,} bytes"],
     "beam_stream.py": [r"(?m)^20\d\d-\d\d-\d\dT\S+Z: \d notes, \d+ conditions$"],
     "run_inference.py": [r"demo-01-cardiology: \d+ drug, \d+ problem"],

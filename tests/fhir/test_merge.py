@@ -189,7 +189,7 @@ def test_both_categories_of_a_problem_are_kept(coded, writer):
 
 
 def test_a_family_member_has_a_condition_once_and_nobody_in_particular_too(coded, writer):
-    text = "Mother had asthma. Her mother's asthma, gout. Family: asthma. Family: asthma."
+    text = "Mother had asthma. Her mother's asthma, gout. Family: asthma and asthma."
     document = write(
         text,
         (PROBLEM, "asthma", {"subject": "Mother"}),

@@ -164,12 +164,16 @@ def test_interruption_of_drugs(text, modifiers, expected):
         ("No stress test.", "stress test", {"negation": "No"}, False),
         ("Negative for ketones.", "ketones", {"negation": "Negative for"}, True),
         ("Kernig sign not tested.", "Kernig sign", {"negation": "not tested"}, False),
-        ("No change, BUN 8.", "BUN", {"negation": "No", "labvalue": "8"}, False),
     ],
 )
 def test_negated_tests_are_results_or_were_not_made(text, test, modifiers, negative):
     found = fact(text, ("test", test, modifiers))
     assert (found.negated, found.negative_finding) == (True, negative)
+
+
+def test_no_change_denies_no_test():
+    found = fact("No change, BUN 8.", ("test", "BUN", {"negation": "No", "labvalue": "8"}))
+    assert (found.negated, [value.modifier.span.start for value in found.values]) == (False, [15])
 
 
 def test_a_drugs_modifiers_become_one_dosage():

@@ -7,11 +7,13 @@ present. The values are those of https://doi.org/10.1136/amiajnl-2011-000203.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal, cast
 
+from kiwi_fhir.documents.structure import Structure
 from kiwi_fhir.normalize.context.plans import PLANS
+from kiwi_fhir.normalize.context.reach import leading_line
 from kiwi_fhir.normalize.text.words import Phrases, Vocabulary, load_vocabulary, plain
 from kiwi_fhir.tables import ListOf, Mappings, Schema
 from kiwi_fhir.types import Assertion, Coding, Modifier, Span, Term
@@ -46,6 +48,8 @@ NegationKind = Literal["stopped", "on-hold", "negative", "not-performed"]
 _LINK = r"(?:taking|the|his|her|their|home|any|all|use of|treatment with)"
 _NOT = re.compile(r"(?:\bnot|n't|\bnever|\bif|\bshould|\bwithout)\b[^.;:\n]*$", re.IGNORECASE)
 _AUXILIARY = r"(?:was|were|is|are|has been|have been|had been|is being|being|will be|to be|be)"
+_TAKING = r"(?:taking|using|giving|the|following|these|this|your|his|her|all|home|of)"
+_DRUGS = r"(?:medications?|medicines?|meds|drugs?|treatments?)"
 _JOINT = re.compile(r"\s*(?:,|/|\band\b|\bor\b|&)\s*")
 
 
@@ -62,6 +66,7 @@ class Assertions:
     interruptions: Mapping[str, Interruption]
     before: re.Pattern[str]
     after: re.Pattern[str]
+    labels: re.Pattern[str]
     relationships: Vocabulary
     patient: frozenset[str]
     family: Coding | None
@@ -93,11 +98,13 @@ class Assertions:
             return [Term(modifier, text, self.family if family else None)]
         return [Term(modifier, text, coding) for coding in known]
 
-    def interruption(self, text: str, mention: Span, sentence: Span) -> Interruption | None:
-        """Whether words beside the mention say that it was stopped or held: "stopped her aspirin", "was held".
+    def interruption(self, text: str, mention: Span, structure: Structure) -> Interruption | None:
+        """Whether words beside or over the mention say that it was stopped or held: "stopped her aspirin", "was held".
 
-        `sentence` is the mention's sentence or list item: no word beyond it is of the mention.
+        They stand in its sentence or list item, or are the label before it, its heading or the line that leads its list
+        ("STOP taking: aspirin", "Discontinued medications:").
         """
+        sentence = structure.sentence_at(mention.start)
         start, end = max(sentence.start, mention.start - 60), min(sentence.end, mention.end + 40)
         found = self.before.search(text, start, mention.start)
         if found is not None and not _NOT.search(text, start, found.start()):
@@ -105,7 +112,28 @@ class Assertions:
         found = self.after.match(text, mention.end, end)
         if found is not None and not _NOT.search(text, start, mention.start):
             return self.interruptions[plain(found["verb"])]
+        for label in _labels(text, mention.start, structure):
+            found = self.labels.fullmatch(text, *label)
+            if found is not None:
+                return self.interruptions[plain(found["verb"] or found["last"])]
         return None
+
+
+def _labels(text: str, at: int, structure: Structure) -> Iterator[tuple[int, int]]:
+    """Where what stands over the mention at `at` starts and ends: its label, the line over its list, its heading."""
+    answer = structure.answer_at(at)
+    if answer is not None and answer.label.end <= at:
+        yield answer.label.start, answer.label.end
+    sentence = structure.sentence_at(at)
+    colon = text.rfind(":", sentence.start, at)
+    if answer is None and colon >= 0 and ";" not in text[colon:at]:
+        yield sentence.start, colon
+    lead = leading_line(text, structure, at)
+    if lead is not None:
+        yield lead.start, lead.end
+    section = structure.section_at(at)
+    if section is not None:
+        yield section.name.start, section.name.end
 
 
 def strongest(
@@ -136,7 +164,8 @@ def load_assertions(mappings: Mappings) -> Assertions:
     interruption: Mapping[Interruption, Iterable[str]] = table["interruption"]
     for kind, verbs in interruption.items():
         kinds.update({plain(verb): kind for verb in verbs})
-    verbs = "|".join(sorted((re.escape(verb) for verb in kinds), key=len, reverse=True))
+    verbs = _any_of(kinds)
+    labels = _any_of(verb for verb in kinds if verb != "d/c")  # "D/C medications" are those at discharge
     return Assertions(
         past_sections=sections["past"],
         family_sections=sections["family"],
@@ -150,7 +179,17 @@ def load_assertions(mappings: Mappings) -> Assertions:
             rf"(?:\s+{_AUXILIARY}\s+(?:\w+ly\s+)?|\s*[,(–-]\s*(?=\w+(?:ed|eld|'d)\b))(?P<verb>{verbs})\b",
             re.IGNORECASE,
         ),
+        labels=re.compile(
+            rf"\W*(?:please\s+)?(?:(?P<verb>{labels})(?:\s+{_TAKING})*(?:\s+{_DRUGS})?"
+            rf"|(?:home\s+)?{_DRUGS}\s+(?:(?:that|which|you|were|was|to|be|should|are)\s+)*(?P<last>{labels})"
+            rf"(?:\s+taking)?)(?:\s+(?:at|on)\s+discharge|\s+today)?",
+            re.IGNORECASE,
+        ),
         relationships=relationships,
         patient=frozenset(plain(word) for word in people["patient"]),
         family=relationships.codings.get("FAMMEMB"),
     )
+
+
+def _any_of(verbs: Iterable[str]) -> str:
+    return "|".join(sorted((re.escape(verb) for verb in verbs), key=len, reverse=True))

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from kiwi_fhir.documents.structure import Structure
+from kiwi_fhir.normalize.context.phrases import expanded
 from kiwi_fhir.normalize.text.trie import any_of
 from kiwi_fhir.tables import ListOf, Mappings, Schema
 from kiwi_fhir.types import Fact, Mention
@@ -32,7 +33,8 @@ PLANS: dict[str, Schema] = {
 Plan = Literal["planned", "ongoing", "given"]
 
 _JOINT = re.compile(
-    r"\s*(?:[,/&]|(?:,\s*)?(?:and|or)\b)\s*(?:(?:a|an|the|her|his|one|two|three)\s+)?(?:doses?\s+of\s+)?"
+    r"\s*(?:,?\s*(?:including|to include|such as|consisting of)\b|[,/&]|(?:,\s*)?(?:and|or)\b)"
+    r"\s*(?:(?:a|an|the|her|his|one|two|three)\s+)?(?:doses?\s+of\s+)?"
 )
 _OF = re.compile(r"\s+(?:of\s+)?(?:iv\s+)?")
 _LASTING = frozenset({"frequency", "duration"})
@@ -86,14 +88,15 @@ class Plans:
         sentence = structure.sentence_at(mention.span.start)
         begin, end = sentence.start, sentence.end
         start = max(begin, mention.span.start - _SENTENCE)
-        if mention.label == "test" and self.done.match(text, mention.span.end, end):
+        after = rule.after.match(text, _list_end(text, facts, index, end), end)
+        if mention.label == "test" and after is None and self.done.match(text, mention.span.end, end):
             return None
         at = _list_start(text, facts, index, start)
         low = max(start, at - _REACH)
         if over:
             return "given" if self._is_given(text, mention, start, at, end) else None
         planned = rule.planned.search(text, low, at) or (rule.first.match(text, low, at) if low == begin else None)
-        if rule.after.match(text, mention.span.end, end) or planned is not None:
+        if after is not None or planned is not None:
             if planned is not None and self.negated.search(text, low, planned.end()):
                 return None
             # "if pain persists, start it": neither taken nor to be taken for certain
@@ -134,11 +137,11 @@ def load_plans(mappings: Mappings) -> Plans:
 
     def rule(words: Mapping[str, list[str]]) -> _Rule:
         ongoing, after = words.get("ongoing"), words.get("ongoing-after")
-        planned = rf"(?:{lead}{any_of(words['orders'])}|{any_of(words['before'])})\s+{between}$"
+        planned = rf"(?:{lead}{any_of(expanded(words['orders']))}|{any_of(expanded(words['before']))})\s+{between}$"
         return _Rule(
-            first=re.compile(rf"\s*{any_of(words['orders'])}\s+{between}$"),
+            first=re.compile(rf"\s*{any_of(expanded(words['orders']))}\s+{between}$"),
             planned=re.compile(planned),
-            after=re.compile(rf"\s*,?\s*{any_of(words['after'])}"),
+            after=re.compile(rf"\s*,?\s*{any_of(expanded(words['after']))}"),
             ongoing=re.compile(rf"{any_of(ongoing)}\s+{between}$") if ongoing else None,
             ongoing_after=re.compile(rf"\s+{any_of(after)}") if after else None,
         )
@@ -174,6 +177,18 @@ def _list_start(text: str, facts: Sequence[Fact], index: int, start: int) -> int
             break
         index -= 1
         at = _begin(text, facts[index].mention, start)
+    return at
+
+
+def _list_end(text: str, facts: Sequence[Fact], index: int, end: int) -> int:
+    """Where the list of tests or treatments that a mention stands in ends: "CBC, BMP and TSH were ordered"."""
+    label = facts[index].mention.label
+    at = facts[index].mention.span.end
+    for fact in facts[index + 1 : index + _LONGEST_LIST] if label != "drug" else ():
+        span = fact.mention.span
+        if fact.mention.label != label or span.end > end or not _JOINT.fullmatch(text, at, span.start):
+            break
+        at = span.end
     return at
 
 

@@ -11,7 +11,7 @@ from itertools import pairwise
 from kiwi_fhir.normalize.drug.groups import Group, Grouping
 from kiwi_fhir.normalize.drug.owners import DOSING
 from kiwi_fhir.normalize.drug.sig import Sigs, sigs_of
-from kiwi_fhir.normalize.drug.steps import CHANGE, Changes, changes_of
+from kiwi_fhir.normalize.drug.steps import CHANGE, Changes, changes_of, words_of
 from kiwi_fhir.normalize.drug.strength import Strength, Strengths, strengths_of
 from kiwi_fhir.normalize.drug.timing import Frequencies, Frequency
 from kiwi_fhir.normalize.result.quantity import Units
@@ -225,7 +225,9 @@ def load_dosages(mappings: Mappings, units: Units, frequencies: Frequencies) -> 
         once_daily=frozenset(plain(word) for word in table["once_daily"]),
         form_words=frozenset(plain(word) for word in table["form_words"]),
         changes=changes_of(table["change"]),
-        sigs=sigs_of(strengths, frequencies, routes, table["fillers"], table["dispensed"]),
+        sigs=sigs_of(
+            strengths, frequencies, routes, [*table["fillers"], *words_of(table["change"])], table["dispensed"]
+        ),
     )
 
 

@@ -17,6 +17,7 @@ from kiwi_fhir.normalize.text.words import Phrases, Vocabulary, one_line
 from kiwi_fhir.types import Modifier, ModifierLabel, Span, Term
 
 _NEXT_TO = re.compile(r"[\s,]{0,3}")
+_AND = re.compile(r"[\s,]*(?:(?:and|&|or)\s+)?", re.IGNORECASE)
 _DISPENSED = re.compile(r"#\s?\d+\s*")
 
 
@@ -82,15 +83,26 @@ class Grouping:
         timing = self.frequencies.read(modifier.span.of(text)).timing
         return timing is not None and timing.frequency is not None
 
+    def _joined(self, text: str, group: Group, modifier: Modifier, frequency: Frequency) -> Frequency | None:
+        """The frequencies at a group's end as one with the next ("at 8 am, noon" and "4 pm"), or as words only."""
+        first = modifier
+        for held in reversed(group.modifiers):
+            if held.label != "frequency":
+                break
+            first = held
+        if first is modifier or group.frequency is None:
+            return None
+        joined = self.frequencies.read(Span(first.span.start, modifier.span.end).of(text))
+        needed = joined.as_needed or frequency.as_needed or group.frequency.as_needed
+        return joined if joined.timing is not None else Frequency(None, needed, read=False)
+
     def _add(self, text: str, groups: list[Group], modifier: Modifier, words: str) -> None:
         group = groups[-1]
         if modifier.label in ("frequency", "temporal"):
             frequency = self.frequencies.read(words)
             together = frequency if group.frequency is None else _together(group.frequency, frequency)
-            if together is None and _follows(text, modifier, group) and group.modifiers[-1].label == "frequency":
-                whole = Span(group.modifiers[-1].span.start, modifier.span.end)  # "b.i.d." "with meals"
-                joined = self.frequencies.read(whole.of(text))
-                together = joined if joined.timing is not None else None
+            if together is None and _AND.fullmatch(text, group.modifiers[-1].span.end, modifier.span.start):
+                together = self._joined(text, group, modifier, frequency)
             if together is None:
                 group = Group()
                 groups.append(group)

@@ -46,7 +46,7 @@ _OFFSET = re.compile(
     rf"(?:(?P<often>.+?),?\s)??(?P<value>{NUMBER})[\s-]?(?P<unit>min|mins|minutes?|h|hrs?|hours?)\s"
     r"(?P<event>(?:before|prior to|after|ac|pc)\b.*)"
 )
-_CLOCK = r"\d{1,2}(?::?[0-5]\d)?\s?(?:am|pm|h|hrs|hours)?"
+_CLOCK = r"(?:\d{1,2}(?::?[0-5]\d)?\s?(?:am|pm|h|hrs|hours)?|noon|midnight)"
 _AT = re.compile(
     rf"(?:(?P<often>.*?),?\s?)(?P<at>(?:at|@)\s?)?(?P<clock>{_CLOCK}(?:\s?(?:,|and|&|/)\s?(?:at )?{_CLOCK})*)"
 )
@@ -216,7 +216,8 @@ class Often:
         if minutes != int(minutes) or not 0 < minutes <= _LONGEST_OFFSET:
             return None
         timing = event if not found["often"] else _at(self._simple(found["often"]), event.when)
-        return replace(timing, offset=int(minutes)) if timing is not None else None
+        mixed = "HS" in event.when and len(event.when) > 1  # "30 minutes before meals and at bedtime"
+        return replace(timing, offset=None if mixed else int(minutes)) if timing is not None else None
 
     def _up_to(self, phrase: str) -> Timing | None:
         """`up to 4 times a day`: the largest number of times, and no smallest."""
@@ -269,12 +270,23 @@ def _at(timing: Timing | None, when: tuple[str, ...]) -> Timing | None:
     if timing is None or timing.when or timing.count is not None:
         return None
     once = timing.frequency in (None, 1) and timing.unit in (None, "d", "wk")
-    return replace(timing, when=when) if once or _MEALS.issuperset(when) else None
+    meals = len(_MEALS.intersection(when))
+    if (
+        (timing.frequency, timing.period, timing.unit) == (4, _ONE, "d")
+        and len(when) == 2
+        and meals == 1
+        and "HS" in when
+    ):
+        return replace(timing, when=when)  # three meals and bedtime
+    return replace(timing, when=when) if once or meals == len(when) else None
 
 
 def _clock(words: str, *, at: bool) -> str | None:
     """A time of day as FHIR's time; a bare number is none, and four figures only behind "at" or before "hours"."""
+    named = {"noon": "12:00:00", "midnight": "00:00:00"}.get(words.strip())
     found = _A_CLOCK.fullmatch(words.strip())
+    if named is not None:
+        return named
     if found is None:
         return None
     hour, minute, half = int(found["hour"]), int(found["minute"] or 0), found["half"]

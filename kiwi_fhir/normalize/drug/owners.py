@@ -30,9 +30,10 @@ _AMOUNTS = {"strength", "dosage"}
 
 @dataclass(slots=True)
 class _Chain:
-    """What is read behind a drug: its modifiers, and where the words that were read in one go end."""
+    """What is read behind a drug: its modifiers, all that was read, and where what was read in one go ends."""
 
     modifiers: list[Modifier]
+    read: list[Span]
     end: int
 
 
@@ -59,7 +60,7 @@ class _Reader:
             following = self.mentions[self.drugs[place + 1]] if place + 1 < len(self.drugs) else None
             chains.append(self._chain(self.mentions[index], following))
         taken = {(held.span, held.label): place for place, chain in enumerate(chains) for held in chain.modifiers}
-        covered = [held.span for chain in chains for held in chain.modifiers]
+        covered = [span for chain in chains for span in chain.read]
         found = list(self.mentions)
         for place, index in enumerate(self.drugs):
             mention, chain = self.mentions[index], chains[place]
@@ -75,9 +76,10 @@ class _Reader:
                 )
             ]
             own = [held for held in chain.modifiers if held not in kept]
-            if not any(held.label in ("strength", "dosage") for held in (*kept, *own)):
-                low = chains[place - 1].end if place else 0
-                own += self._before(mention, max(low, self.mentions[index - 1].span.end if index else 0))
+            labels = {held.label for held in (*kept, *own)}
+            if _AMOUNTS.isdisjoint(labels) or "duration" not in labels:
+                low = max(chains[place - 1].end if place else 0, self.mentions[index - 1].span.end if index else 0)
+                own += self._before(mention, low, dosed=not _AMOUNTS.isdisjoint(labels))
             if own or len(kept) != len(mention.modifiers):
                 held = sorted((*kept, *own), key=lambda modifier: (modifier.span, modifier.label))
                 found[index] = replace(mention, modifiers=tuple(held))
@@ -92,6 +94,7 @@ class _Reader:
         ahead = [held.span.start for held in drug.modifiers if held.label in DOSING and at <= held.span.start < limit]
         jumps = iter(ahead)
         found: list[Modifier] = []
+        spans: list[Span] = []
         unbroken, before = True, "drug"
         while at < limit:
             step = self._step(at, limit, first=at == drug.span.end, counted=before in ("strength", "dosage"))
@@ -104,11 +107,12 @@ class _Reader:
             span, read = step
             if following is not None and self._is_of_next(drug, following, at, span, read, bool(found)):
                 break
+            spans.append(span)
             if read is not None:
                 found.append(read)
             at, before = span.end, read.label if read is not None else ""
             end = at if unbroken else end
-        return _Chain(_measured_first(found), end)
+        return _Chain(_measured_first(found), spans, end)
 
     def _step(self, at: int, limit: int, *, first: bool, counted: bool) -> tuple[Span, Modifier | None] | None:
         """The next words of a prescription: where they stand, and the modifier they are (None of what is dispensed)."""
@@ -192,8 +196,8 @@ class _Reader:
     def _near(self, place: int) -> list[int]:
         return self.drugs[max(0, place - 12) : place + 13]
 
-    def _before(self, drug: Mention, low: int) -> list[Modifier]:
-        """The dose right before a drug: "10 units of regular insulin", "a 10-day course of amoxicillin"."""
+    def _before(self, drug: Mention, low: int, *, dosed: bool) -> list[Modifier]:
+        """The dose right before a drug ("10 units of regular insulin"), of a dosed one only a "10-day course of"."""
         text, name = self.text, drug.span.start
         low = max(low, self.structure.sentence_at(name).start, name - _WAY_BACK)
         for found in re.finditer(r"(?<![\w.])[\w.½¼¾]", text[low:name]):
@@ -207,8 +211,8 @@ class _Reader:
                 read.append(modifier)
                 at = token.span.end
                 if _OF.fullmatch(text, at, name):
-                    dosed = any(held.label in ("strength", "dosage") for held in read)
-                    return read if dosed or text[at:name].strip() or "course" in text[low:name] else []
+                    labels = {held.label for held in read}
+                    return read if labels == {"duration"} or (not dosed and not _AMOUNTS.isdisjoint(labels)) else []
                 at = marks_end(text, at, name)
                 if text[token.span.end : at].strip():
                     break

@@ -39,10 +39,13 @@ _DURATION = re.compile(
 )
 _NOT_LASTING = re.compile(r"\s*(?:ago|prior|before|earlier|previously|old|post|after)\b", re.IGNORECASE)
 _BARE_COUNT = re.compile(r"(?:1|one)\s(?!time|x\b)", re.IGNORECASE)  # "1 daily": one of them, daily
+_OPEN_END = re.compile(r"\b(?:and|or|on|at)$", re.IGNORECASE)
 _EACH = re.compile(r"\b(?:every|each|q|weekly|week)\b|days\b", re.IGNORECASE)
 _WORD = re.compile(r"\S+")
 _QUALIFIED = re.compile(r"\s+(?:(?:while|when|if)\s+(?:awake|asleep|eating)|except\b[^,;.]{0,20})", re.IGNORECASE)
-_MARKS = re.compile(r"[\s,:()\[\]–-]*")
+_MARKS = re.compile(
+    r"(?:->|=>|[→⇒]|[\s,:()\[\]–-]|(?:on\s+)?days?\s+\d+(?:\s?(?:-|to|through)\s?\d+)?(?!\w))*", re.IGNORECASE
+)
 _FIRST_WORDS = (
     "every each at up on one no max maximum half alternate weekly an a once twice thrice two three four five six seven "
     "eight ten twelve"
@@ -143,7 +146,7 @@ class Sigs:
                 phrase = phrase.rstrip(")")
             if phrase.endswith(".") and "." not in phrase[:-1]:
                 phrase = phrase.rstrip(".")
-            if not phrase or ";" in phrase or _BARE_COUNT.match(phrase):
+            if not phrase or ";" in phrase or _OPEN_END.search(phrase) or _BARE_COUNT.match(phrase):
                 continue
             read = self.frequencies.read(phrase)
             whole = read.read and read.duration is None and read.as_needed_for is None
@@ -213,7 +216,7 @@ def sigs_of(
         forms=re.compile(any_of(forms), re.IGNORECASE),
         fillers=re.compile(any_of(fillers), re.IGNORECASE),
         dispensed=re.compile(
-            rf"(?:(?:{any_of(dispensed)}\s?[:#]?\s?|#\s?){number}(?:\s{any_of(forms)})?"
+            rf"(?:(?:{any_of(dispensed)}\s?[:#]?\s?|#\s?){number}"
             rf"|{number}[\s-](?:day|week|month)s?'?[\s-]supply|{number}\srefills?\b)",
             re.IGNORECASE,
         ),

@@ -31,6 +31,7 @@ _RANGE_OF_RESULTS = re.compile(
     r"\d{2,3}\s?(?:-|–|to)\s?\d{2,3}\s*[:=,]?\s*(?:give |use |take |→|->)?\s*\d+\s?u(?:nits?)?\b"
 )
 _BEHIND_SCALE = re.compile(r"[\s,(]*(?:(?:per|by|on|via|as|according to|with|a|the)\s+)*$")
+_A_DAY = re.compile(r"\s?(?:/|\b(?:per|an?|in)\b)\s?(?:\d+\s?)?(?:days?|d|hours?|hrs?|h|weeks?)\b")
 _AMOUNTS = frozenset({"strength", "dosage"})
 _REACH = 60  # characters before a dose in which words say how it is meant
 _LONGEST = 300  # characters of a quotation
@@ -182,10 +183,17 @@ def changes_of(table: Mapping[str, Iterable[str]]) -> Changes:
     )
 
 
+def words_of(table: Mapping[str, Iterable[str]]) -> Iterable[str]:
+    """The phrases of [change] that stand between the doses of one drug."""
+    return [phrase for key in ("former", "former_beside", "changed", "steps", "largest") for phrase in table[key]]
+
+
 def _quoted(text: str, start: int, end: int) -> Span:
     """`[start, end)` without marks at its ends, and not too long to stand in a dosage."""
     while start < end and text[start] in " \n\t,;:(-":
         start += 1
+    behind = _A_DAY.match(text, end)
+    end = behind.end() if behind is not None else end
     return Span(start, min(end, start + _LONGEST))
 
 
