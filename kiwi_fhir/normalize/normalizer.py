@@ -1,6 +1,7 @@
 """Mentions to facts: one fact per mention, in text order.
 
 A pure function of the document and the mapping files: no clock, no state, no order but the text's.
+It is long since the fact of each kind of mention is made here, from what all other modules of this folder read.
 """
 
 from __future__ import annotations

@@ -195,6 +195,8 @@ class Allergies:
             negated=denied,
             doubt="possible" if doubted and not denied else None,
             assertion="absent" if denied else "possible" if doubted else "present",
+            # "Possible aspirin allergy" is no plan, and "she is sensitive to codeine" speaks of no organism.
+            frame=None if fact.frame in ("considered", "susceptibility") else fact.frame,
         )
 
     def _is_named(self, lowered: str, facts: Sequence[Fact], index: int, end: int) -> bool:

@@ -147,7 +147,7 @@ def load_substances(mappings: Mappings) -> Substances:
         names=re.compile(any_of(names)),
         drugs=re.compile(any_of(table["substances"]["medication"])),
         items=re.compile(rf"{before}[ \t]*(?P<name>{any_of(items)}){after}"),
-        unknown=re.compile(rf"{before}[ \t]*(?P<name>[a-z][\w'-]{{2,}}(?:[ /][\w'-]+){{0,2}}){after}"),
+        unknown=re.compile(rf"{before}[ \t]*(?P<name>[a-z][\w'-]{{2,}}(?:[ /][a-z][\w'-]*){{0,2}}){after}"),
         cues=re.compile(any_of(words for words in table["cues"]["allergy"] if " " in words)),
     )
 
