@@ -81,15 +81,16 @@ class Coding:
 class Modifier:
     """A labelled span that qualifies a mention.
 
-    `score` is how likely the tagger finds the span, `link` the linker's probability that it belongs to the mention
-    that holds it (1.0 for gold and for modifiers that no mention holds). One modifier stands in several mentions when
-    it qualifies several. `rule` says that a rule of mappings/context.toml found it: then both scores mean nothing.
+    `score` is how likely the model finds the span, `link` how likely the linker finds that it belongs to the mention
+    that holds it (0 to 1); each is None where nobody said: in gold, of a model that states no scores, and a link also
+    where no mention holds it and of a model that is asked about each mention by itself. One modifier stands in several
+    mentions when it qualifies several. `rule` says that a rule of mappings/context.toml found it.
     """
 
     label: ModifierLabel
     span: Span
-    score: float = 1.0
-    link: float = 1.0
+    score: float | None = None
+    link: float | None = None
     rule: bool = False
 
 
@@ -97,14 +98,15 @@ class Modifier:
 class Mention:
     """A problem, test, drug or treatment in the text, with the modifiers that qualify it (in text order).
 
-    `section` is the kind of section that it stands in, a key of mappings/sections.toml, or None. `rule` says that no
-    model found it but a rule of mappings/ ("NKDA"): then `score` means nothing.
+    `score` is how likely the model finds it (0 to 1), None in gold and of a model that states no scores. `section` is
+    the kind of section that it stands in, a key of mappings/sections.toml, or None. `rule` says that no model found it
+    but a rule of mappings/ ("NKDA").
     """
 
     label: MentionLabel
     span: Span
     modifiers: tuple[Modifier, ...] = ()
-    score: float = 1.0
+    score: float | None = None
     section: str | None = None
     rule: bool = False
 

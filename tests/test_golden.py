@@ -19,7 +19,7 @@ from kiwi_fhir.normalize.terminology import load_linker
 from kiwi_fhir.types import ModelId
 
 GOLDEN = Path(__file__).parent / "golden"
-MODEL = ModelInfo(ModelId("by-hand", "1"), "0", scores=False)
+MODEL = ModelInfo(ModelId("by-hand", "1"), "0")
 RECORDED = "2026-01-31T00:00:00Z"
 
 #: Note -> when it was written; one with a time of day and zone, one with neither patient nor time.

@@ -101,7 +101,7 @@ def test_the_page_is_right(tmp_path, linker, overrides, names, note, expected):
         vocabulary.write_text(names, encoding="utf-8")
         linker = load_linker(str(vocabulary), mappings=mappings)[0]
     normalizer = Normalizer(mappings, linker)
-    model = ModelInfo(ModelId("readme", "1"), "0", scores=False)
+    model = ModelInfo(ModelId("readme", "1"), "0")
     writer = BundleWriter(model, recorded="2011-03-05T00:00:00Z", mappings=mappings)
     read = document(note, mappings)
     bundle, failures = writer.bundle(read, normalizer.facts(read))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import orjson
-from rich.console import Console
+from rich.console import Console, RenderableType
 
 from kiwi_fhir.errors import UsageError
 from kiwi_fhir.evaluate import read_pair
@@ -27,8 +27,8 @@ def evaluate_folders(
     """Print the scores of PREDICTED against GOLD, and write them as JSON and as a page where asked.
 
     With `errors_file` every error is written there, with words of the notes, and counts of them are printed, without.
-    Where PREDICTED is a .jsonl file, which has scores, their reliability is printed and stands in the JSON too, with
-    precision and recall by threshold.
+    Where PREDICTED is a .jsonl file with scores, their reliability is printed and stands in the JSON too, with
+    precision and recall by threshold; where it has none, a sentence says so.
 
     Raises UsageError when a folder, a file or the list `only` is not there, or the texts of the two differ.
     """
@@ -39,14 +39,17 @@ def evaluate_folders(
         names = frozenset(only.read_text(encoding="utf-8").split())
     pair = read_pair(gold, predicted, only=names)
     report = pair.score()
-    tables = table(report)
+    tables: list[RenderableType] = [*table(report)]
     scores = report.to_json()
     if predicted.suffix == JSON_LINES:
         calibration = calibrate(pair.gold, pair.predicted)
-        tables.append(calibration_table(calibration))
-        scores["calibration"] = to_json(calibration)
-        if json_file is not None:
-            scores["curve"] = curve(pair.gold, pair.predicted)
+        if any(found.count for found in calibration.values()):
+            tables.append(calibration_table(calibration))
+            scores["calibration"] = to_json(calibration)
+            if json_file is not None:
+                scores["curve"] = curve(pair.gold, pair.predicted)
+        else:
+            tables.append("The model states no scores: there is nothing to calibrate.")
     if errors_file is not None:
         analysis = find_errors(pair.gold, pair.predicted)
         tables += error_tables(analysis)

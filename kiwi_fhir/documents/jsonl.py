@@ -67,8 +67,8 @@ def _document(row: Mapping[str, Any], note: Note) -> Document:
         return Modifier(
             found["label"],
             _span(found, row["characters"]),
-            score=float(found["score"]),
-            link=float(found["link"]),
+            score=_number(found["score"]),
+            link=_number(found["link"]),
             rule=bool(found["rule"]),
         )
 
@@ -80,7 +80,7 @@ def _document(row: Mapping[str, Any], note: Note) -> Document:
             found["label"],
             _span(found, row["characters"]),
             held,
-            score=float(found["score"]),
+            score=_number(found["score"]),
             section=found["section"],
             rule=bool(found["rule"]),
         )
@@ -93,6 +93,10 @@ def _span(found: Mapping[str, Any], characters: int) -> Span:
     span = Span(int(found["span"]["start"]), int(found["span"]["end"]))
     _check(0 <= span.start < span.end <= characters)
     return span
+
+
+def _number(found: Any) -> float | None:
+    return None if found is None else float(found)
 
 
 def _check(right: bool) -> None:

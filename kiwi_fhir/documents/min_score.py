@@ -18,7 +18,7 @@ def at_least(document: Document, min_score: float) -> Document:
     """`document` with the mentions and modifiers whose score (0 to 1) is `min_score` or more.
 
     A mention that is left out takes its modifiers along, but another mention that holds one of them keeps it.
-    `Document.left_out` counts the mentions. What a rule found has no score and stays, as does gold (score 1.0).
+    `Document.left_out` counts the mentions. What has no score stays: what a rule found, and gold.
     The very same document where nothing is left out.
     """
     mentions = tuple(_with_sure(mention, min_score) for mention in document.mentions if _stays(mention, min_score))
@@ -30,7 +30,7 @@ def at_least(document: Document, min_score: float) -> Document:
 
 
 def _is_sure(found: Mention | Modifier, min_score: float) -> bool:
-    return found.rule or found.score >= min_score
+    return found.rule or found.score is None or found.score >= min_score
 
 
 def _stays(mention: Mention, min_score: float) -> bool:

@@ -2,12 +2,13 @@
 
 A score of .8 means something when 8 of 10 items with such a score are right. Mentions and modifiers are right when
 gold has the same label and span. A link's score is the linker's word on two given ends, so it is measured on links
-whose ends are both right, and is right when gold has the link. What a rule found has no score and does not count.
+whose ends are both right, and is right when gold has the link. What has no score does not count: what a
+rule found, and all that a model found which states none.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -79,15 +80,16 @@ def scored_items(gold: Document, predicted: Document) -> dict[Level, list[Scored
     """The scores of the note's distinct items, and whether each is right; see the module."""
     true_mentions, true_modifiers, true_links = (set(found) for found in _scores(gold, with_rules=True))
     mentions, modifiers, links = _scores(predicted, with_rules=False)
+    whole = {key: found for key, found in links.items() if key[0] in true_mentions and key[1] in true_modifiers}
     return {
-        "mentions": [(found, key in true_mentions) for key, found in sorted(mentions.items())],
-        "modifiers": [(found, key in true_modifiers) for key, found in sorted(modifiers.items())],
-        "links": [
-            (found, key in true_links)
-            for key, found in sorted(links.items())
-            if key[0] in true_mentions and key[1] in true_modifiers
-        ],
+        "mentions": _scored(mentions, true_mentions),
+        "modifiers": _scored(modifiers, true_modifiers),
+        "links": _scored(whole, true_links),
     }
+
+
+def _scored(scores: Mapping[Any, float | None], true: Container[Any]) -> list[Scored]:
+    return [(found, key in true) for key, found in sorted(scores.items()) if found is not None]
 
 
 def calibrate(gold: Sequence[Document], predicted: Sequence[Document]) -> dict[Level, Reliability]:
@@ -128,11 +130,11 @@ def to_json(calibration: dict[Level, Reliability]) -> dict[str, Any]:
 
 def _scores(
     document: Document, *, with_rules: bool
-) -> tuple[dict[_Key, float], dict[_Key, float], dict[tuple[_Key, _Key], float]]:
-    """The highest score of each distinct mention, modifier and link that the guideline allows."""
-    mentions: dict[_Key, float] = {}
-    modifiers: dict[_Key, float] = {}
-    links: dict[tuple[_Key, _Key], float] = {}
+) -> tuple[dict[_Key, float | None], dict[_Key, float | None], dict[tuple[_Key, _Key], float | None]]:
+    """The highest score of each distinct mention, modifier and link that the guideline allows; None without one."""
+    mentions: dict[_Key, float | None] = {}
+    modifiers: dict[_Key, float | None] = {}
+    links: dict[tuple[_Key, _Key], float | None] = {}
 
     def counts(found: Mention | Modifier) -> bool:
         return with_rules or not found.rule
@@ -140,13 +142,17 @@ def _scores(
     for mention in document.mentions:
         key = (mention.label, mention.span)
         if counts(mention):
-            mentions[key] = max(mention.score, mentions.get(key, 0.0))
+            mentions[key] = _higher(mention.score, mentions.get(key))
         for held in filter(counts, mention.modifiers):
             other = (held.label, held.span)
-            modifiers[other] = max(held.score, modifiers.get(other, 0.0))
+            modifiers[other] = _higher(held.score, modifiers.get(other))
             if held.label in ALLOWED_PAIRS[mention.label]:
-                links[key, other] = max(held.link, links.get((key, other), 0.0))
+                links[key, other] = _higher(held.link, links.get((key, other)))
     for held in filter(counts, document.unlinked):
         other = (held.label, held.span)
-        modifiers[other] = max(held.score, modifiers.get(other, 0.0))
+        modifiers[other] = _higher(held.score, modifiers.get(other))
     return mentions, modifiers, links
+
+
+def _higher(one: float | None, other: float | None) -> float | None:
+    return max((score for score in (one, other) if score is not None), default=None)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import parse_qs
 
 from kiwi_fhir.config import ModelSettings
-from kiwi_fhir.errors import ModelError
+from kiwi_fhir.errors import ModelError, UsageError
 from kiwi_fhir.extract.engine import Extractor
 from kiwi_fhir.extract.folder import model_id, read_config
 from kiwi_fhir.extract.generative.prompts import Templates, load_templates
@@ -45,8 +45,17 @@ class ModelChoice:
 
     @classmethod
     def of(cls, settings: ModelSettings) -> ModelChoice:
-        """The model that a config names."""
-        return cls(settings.model, settings.templates, settings.four_bit, settings.unconstrained)
+        """The model that a config names. Raises UsageError for a `min_score` of a model that states no scores."""
+        choice = cls(settings.model, settings.templates, settings.four_bit, settings.unconstrained)
+        if settings.min_score and not choice.states_scores:
+            why = "a LLaMA on a server" if choice.is_server else "an --unconstrained LLaMA"
+            raise UsageError(f"--min-score can leave nothing out: {why} states no scores. Run it without.")
+        return choice
+
+    @property
+    def states_scores(self) -> bool:
+        """Whether the model says how sure it is. A server's answer is text alone, as is an unconstrained one's."""
+        return not (self.is_server or self.unconstrained)
 
     @property
     def is_server(self) -> bool:

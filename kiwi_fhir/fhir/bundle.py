@@ -67,7 +67,7 @@ class BundleWriter:
         without any resource gives a Bundle without entries. The resources share objects (meta, subject): read them,
         or copy before a change.
         """
-        sheet = sheet_of(document.note, self._rules, tag=self._info.tag, scores=self._info.scores)
+        sheet = sheet_of(document.note, self._rules, tag=self._info.tag)
         failures: list[Failure] = []
         known: dict[int, Any] = {}
         every = self._stated(sheet, [self._rules.trim(fact) for fact in facts])

@@ -22,7 +22,7 @@ def document_reference(note: Note, rules: Rules, zone: tzinfo | None = None) -> 
 
     FHIR knows no time of day without a zone: of a time without one the date is written, or the time in `zone`.
     """
-    sheet = sheet_of(note, rules, tag="", scores=False)
+    sheet = sheet_of(note, rules, tag="")
     own_id = note.source.removeprefix(_LITERAL)
     literal = note.source.startswith(_LITERAL) and is_id(own_id)
     time = date_time(_in_zone(note.time, zone))

@@ -38,7 +38,6 @@ class Sheet:
 
     note: Note
     rules: Rules
-    scores: bool
     time: str | None
     meta: Resource
     subject: Resource
@@ -89,7 +88,8 @@ class Sheet:
         return found
 
     def evidence(self, mention: Mention) -> list[Resource]:
-        """First where a mention stands, then how sure the model is (or that a rule found it), then its modifiers."""
+        """First where a mention stands, then how sure the model is (where it says; or that a rule found it), then its
+        modifiers."""
         span, base = mention.span, self.rules.extensions
         derivation: Resource = {
             "url": DERIVATION,
@@ -103,7 +103,7 @@ class Sheet:
         found: list[Resource] = [derivation]
         if mention.rule:
             found.append({"url": f"{base}method", "valueCode": "rule"})
-        elif self.scores:
+        elif mention.score is not None:
             found.append({"url": f"{base}confidence", "valueDecimal": round(mention.score, 4)})
         found.extend(self._modifier(modifier) for modifier in mention.modifiers)
         return found
@@ -119,8 +119,9 @@ class Sheet:
         ]
         if modifier.rule:
             parts.append({"url": "method", "valueCode": "rule"})
-        elif self.scores:
-            parts.append({"url": "confidence", "valueDecimal": round(modifier.score * modifier.link, 4)})
+        elif modifier.score is not None:
+            link = 1.0 if modifier.link is None else modifier.link
+            parts.append({"url": "confidence", "valueDecimal": round(modifier.score * link, 4)})
         return {"url": f"{self.rules.extensions}modifier", "extension": parts}
 
 
@@ -144,7 +145,7 @@ def gather(evidence: Sequence[Sequence[Resource]], extensions: str) -> list[Reso
     return [*places.values(), *(methods[:1] if len(methods) == len(evidence) else surest), *rest.values()]
 
 
-def sheet_of(note: Note, rules: Rules, *, tag: str, scores: bool) -> Sheet:
+def sheet_of(note: Note, rules: Rules, *, tag: str) -> Sheet:
     """The sheet of a note; `tag` names model and version."""
     kind = _LITERAL.get(note.source.partition("/")[0]) or ("document-reference" if _is_whole(note.source) else None)
     system = f"{rules.identifiers}{kind or note.source}"
@@ -158,7 +159,6 @@ def sheet_of(note: Note, rules: Rules, *, tag: str, scores: bool) -> Sheet:
     return Sheet(
         note=note,
         rules=rules,
-        scores=scores,
         time=date_time(note.time),
         meta={"security": [security], "tag": [{"system": rules.tags, "code": tag}]},
         subject={"display": "Unknown patient"} if patient is None else _reference("Patient", patient, system),

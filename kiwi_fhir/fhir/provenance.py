@@ -17,15 +17,13 @@ _PARTICIPANTS = "http://terminology.hl7.org/CodeSystem/provenance-participant-ty
 class ModelInfo:
     """The model that read the notes, and what it ran in.
 
-    `program` is the version of kiwi_fhir, `sha256` the hash of the model's weights. `scores` is False for a model
-    whose mentions carry no confidence of their own (a generative one, or human annotation): none is written then.
-    `engine` is what ran the model, where it changes results by more than rounding (OpenVINO in int8).
+    `program` is the version of kiwi_fhir, `sha256` the hash of the model's weights. `engine` is what
+    ran the model, where it changes results by more than rounding (OpenVINO in int8).
     """
 
     model: ModelId
     program: str
     sha256: str | None = None
-    scores: bool = True
     engine: str | None = None
 
     @property

@@ -87,6 +87,9 @@ def test_notes_to_bundles_by_a_server(tmp_path, monkeypatch):
     assert [(failure["note_id"], failure["kept"]) for failure in failures] == [("c", False), ("d", True)]
     assert all("pain" not in failure["message"] for failure in failures)
     assert report["versions"]["model"].startswith("tiny-remote-")
+    bundles = b"".join(path.read_bytes() for path in (tmp_path / "out" / "bundles").iterdir())
+    assert b"pain" in bundles
+    assert b"confidence" not in bundles, "a server states no scores"
 
 
 def test_a_server_that_is_not_there_ends_the_run(tmp_path, monkeypatch):

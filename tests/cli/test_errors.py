@@ -140,6 +140,9 @@ def test_a_lenient_run_ends_well(monkeypatch, capsys, tmp_path):
         (["--source", "text", "--mappings", "{tmp}/wrong"], "severity.toml"),
         (["--source", "text", "--device", "abacus"], "cpu, cuda, mps or openvino"),
         (["--source", "text", "--recorded", "yesterday"], "recorded"),
+        (["--source", "text", "--min-score", "0.5", "--model", "http://127.0.0.1:9/v1"], "states no scores"),
+        (["--source", "text", "--min-score", "0.5", "--model", "smollm2", "--unconstrained"], "states no scores"),
+        (["--source", "text", "--min-score", "0.5", "--model", "http://127.0.0.1:9/v1", "--dry-run"], "no scores"),
     ],
 )
 def test_a_wrong_call_ends_with_2(monkeypatch, capsys, tmp_path, options, words):
@@ -153,6 +156,15 @@ def test_a_wrong_call_ends_with_2(monkeypatch, capsys, tmp_path, options, words)
     assert code == 2
     assert words in said
     assert not (tmp_path / "out" / "run.json").exists()
+
+
+def test_extract_refuses_a_min_score_that_a_model_can_not_meet(monkeypatch, capsys, tmp_path):
+    (tmp_path / "n.txt").write_text("No fever.")
+    options = ["--model", "http://127.0.0.1:9/v1", "--min-score", "0.01", "-o", tmp_path / "out"]
+    code, said = call(monkeypatch, capsys, "extract", tmp_path / "n.txt", *options)
+    assert (code, said.count("\n")) == (2, 1)
+    assert "a LLaMA on a server states no scores" in said
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_full_disk_is_one_sentence(monkeypatch, capsys, tmp_path):

@@ -117,7 +117,7 @@ def test_every_text_reads_back(text, tmp_path):
     (back,) = notes_of("document-reference", path)
     assert back.text == text
     # What a run says of the same note names it by this identifier.
-    assert sheet_of(note, RULES, tag="", scores=False).document["identifier"] in found["identifier"]
+    assert sheet_of(note, RULES, tag="").document["identifier"] in found["identifier"]
 
 
 def test_notes_without_a_text_and_bad_rows_are_counted(tmp_path):

@@ -54,6 +54,16 @@ def test_a_model_is_read_back_whatever_its_name_and_version(tmp_path, model, tex
     assert list(read_lines(lines(tmp_path, line), {"a": NOTE})) == [found]
 
 
+def test_scores_that_nobody_said_are_null_and_read_back(tmp_path):
+    silent = Document(NOTE, (Mention("problem", Span(3, 8), (Modifier("negation", Span(0, 2)),)),))
+    line = format_line(silent)
+    assert b"1.0" not in line
+    (mention,) = json.loads(line)["mentions"]
+    (held,) = mention["modifiers"]
+    assert (mention["score"], held["score"], held["link"]) == (None, None, None)
+    assert list(read_lines(lines(tmp_path, line), {"a": NOTE})) == [silent]
+
+
 def test_a_list_of_names_narrows_it_and_other_notes_are_refused(tmp_path):
     path = lines(tmp_path, format_line(FOUND), changed(id="b"))
     assert list(read_lines(path, {"a": NOTE}, only=frozenset({"a"}))) == [FOUND]

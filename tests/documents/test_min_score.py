@@ -83,6 +83,11 @@ def test_thresholds_nest_and_every_mention_is_counted(found, others, low, high):
     assert [weakening(mention) for mention in left.mentions] == [weakening(mention) for mention in kept]
 
 
+def test_what_has_no_score_stays():
+    silent = document(fever(Modifier("negation", Span(0, 2)), score=None), unlinked=(replace(SEVERE, score=None),))
+    assert at_least(silent, 1.0) is silent
+
+
 def weakening(mention):
     return [held for held in mention.modifiers if held.label in WEAKENING]
 

@@ -123,6 +123,18 @@ def test_calibration_is_over_all_notes_by_id_and_plain_as_json():
     assert plain["mentions"]["bins"][4]["right"] == 0.0
 
 
+def test_what_has_no_score_does_not_count():
+    gold = document(problem(5, 10, no()), problem(20, 30))
+    guess = document(problem(5, 10, no(None, None), score=None), problem(20, 30, score=0.5))
+    assert scored_items(gold, guess) == {"mentions": [(0.5, True)], "modifiers": [], "links": []}
+    silent = document(problem(5, 10, no(None, None), score=None))
+    assert {level: found.count for level, found in calibrate([gold], [silent]).items()} == {
+        "mentions": 0,
+        "modifiers": 0,
+        "links": 0,
+    }
+
+
 def test_the_curve_is_what_min_score_would_leave():
     gold, guesses = corpus()
     rows = {row["min_score"]: row for row in curve(gold, guesses)}

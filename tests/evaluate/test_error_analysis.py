@@ -396,6 +396,16 @@ def test_brat_folders_have_no_scores_to_calibrate(folders):
     assert (folders / "e.jsonl").read_bytes() == b""
 
 
+def test_a_model_without_scores_is_told_and_calibrates_nothing(folders):
+    silent = document(Mention("problem", Span(27, 33), (Modifier("negation", Span(0, 2)),)), name="a")
+    (folders / "silent.jsonl").write_bytes(format_line(silent))
+    result = call("evaluate", folders / "gold", folders / "silent.jsonl", "--json", folders / "s.json")
+    assert result.exit_code == 0, result.output
+    assert "The model states no scores" in result.output
+    assert "Reliability" not in result.output
+    assert not {"calibration", "curve"} & set(json.loads((folders / "s.json").read_text()))
+
+
 def test_what_can_not_be_compared_is_told(folders, tmp_path):
     for predicted, only, says in (
         ("q.jsonl", None, "does not exist"),

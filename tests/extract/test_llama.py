@@ -150,6 +150,17 @@ def test_a_folder_of_transformers_is_a_model(folder):
             assert held == held.strip() != ""
 
 
+def test_a_model_that_writes_freely_states_no_scores(folder):
+    """It copies nothing, so that what it writes by chance is refused; recorded answers stand for those of a good one."""
+    (document,) = extractor().predict([NOTE])
+    assert document.mentions
+    held = [modifier for mention in document.mentions for modifier in mention.modifiers]
+    assert {found.score for found in (*document.mentions, *held)} == {modifier.link for modifier in held} == {None}
+    assert ModelChoice(str(folder)).states_scores
+    assert not ModelChoice(str(folder), unconstrained=True).states_scores
+    assert not ModelChoice("http://127.0.0.1:1/v1").states_scores
+
+
 def test_templates_of_ones_own(folder, tmp_path):
     for file in TEMPLATES.iterdir():
         (tmp_path / file.name).write_bytes(file.read_bytes())

@@ -220,9 +220,9 @@ def test_mark():
     ],
 )
 def test_repairs(answer, repairs):
-    found = reading(answer, task(SOURCE), TAGS, score=0.5)
+    found = reading(answer, task(SOURCE), TAGS)
     assert found.repairs == repairs
-    assert found.answer == tuple(Marked(*span, 0.5) for span in SPANS)
+    assert found.answer == tuple(Marked(*span) for span in SPANS)
 
 
 def test_look_alikes():

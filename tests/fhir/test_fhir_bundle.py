@@ -205,9 +205,20 @@ def test_the_same_mention_twice_is_written_once(bundle_of):
     assert len(bundle_of(twice)["entry"]) == 2
 
 
-def test_confidence_is_left_out_of_models_that_have_none(normalizer):
-    writer = BundleWriter(replace(MODEL, scores=False), recorded=RECORDED)
-    assert b"confidence" not in to_json(writer.bundle(VISIT, normalizer.facts(VISIT))[0])
+def test_confidence_is_left_out_of_models_that_have_none(bundle_of):
+    said = ("no fever", ("problem", "fever", {"negation": "no"}))
+    unsure, silent = (to_json(bundle_of(write(*said, score=score))) for score in (0.5, None))
+    assert unsure.count(b"confidence") == 2
+    assert b"confidence" not in silent
+
+
+def test_the_confidence_of_a_modifier_counts_the_link_where_there_is_one(bundle_of):
+    document = write("no fever", ("problem", "fever", {"negation": "no"}), score=0.5)
+    (mention,) = document.mentions
+    held = replace(mention.modifiers[0], score=0.8, link=0.9)
+    linked = replace(document, mentions=(replace(mention, modifiers=(held,)),))
+    evidence = bundle_of(linked)["entry"][0]["resource"]["extension"]
+    assert {"url": "confidence", "valueDecimal": Decimal("0.72")} in evidence[-1]["extension"]
 
 
 def test_provenance_names_an_engine_that_changes_results(normalizer):

@@ -69,7 +69,7 @@ def all_written(bundle_of):
     coding = Coding("urn:x", "1", "One", method="fuzzy", score=0.9, concept_id=7)
     document = write("Colitis.", ("problem", "Colitis", {}))
     fact = Fact(document.mentions[0], "Colitis", codings=(coding,))
-    linked = sheet_of(document.note, load_rules(Mappings.read()), tag="x", scores=True).code(fact)
+    linked = sheet_of(document.note, load_rules(Mappings.read()), tag="x").code(fact)
     by_rule = [replace(item, rule=True, modifiers=_by_rule(item.modifiers)) for item in VISIT.mentions]
     bundles = [bundle_of(VISIT), bundle_of(replace(VISIT, mentions=tuple(by_rule))), bundle_of(MORE)]
     return written([*bundles, linked], {})

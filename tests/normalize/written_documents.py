@@ -14,11 +14,13 @@ def write(
     text: str,
     *mentions: tuple[MentionLabel, str, Modifiers],
     section: str | None = None,
+    score: float | None = 1.0,
     **note: object,
 ) -> Document:
     """Each mention and modifier is found by its words: a mention behind the one before it, a modifier anywhere.
 
-    The n-th of several equal modifiers of a mention is its n-th occurrence; `note` sets fields of the note.
+    The n-th of several equal modifiers of a mention is its n-th occurrence; `score` is that of all, `note` sets fields
+    of the note.
     """
     found: list[Mention] = []
     start = 0
@@ -26,12 +28,12 @@ def write(
         at = _index(text, words, start)
         start = at + 1
         linked = [
-            Modifier(kind, span)
+            Modifier(kind, span, score)
             for kind, said in modifiers.items()
             for span in _spans(text, [said] if isinstance(said, str) else said)
         ]
         linked.sort(key=lambda modifier: (modifier.span, modifier.label))
-        found.append(Mention(label, Span(at, at + len(words)), tuple(linked), section=section))
+        found.append(Mention(label, Span(at, at + len(words)), tuple(linked), score, section))
     fields = {"id": "n1", "patient_id": "p1", "encounter_id": "e1", "time": "2011-03-05", **note}
     return Document(Note(text=text, **fields), tuple(found))
 

@@ -39,7 +39,7 @@ class GenerativeExtractor:
         passages = [self._passages(note.text) for note in notes]
         places = [(index, window) for index, (_, _, found) in enumerate(passages) for window in found]
         failures: list[list[Failure]] = [[] for _ in notes]
-        found: list[list[tuple[MentionLabel, Span, float]]] = [[] for _ in notes]
+        found: list[list[tuple[MentionLabel, Span, float | None]]] = [[] for _ in notes]
         refused = [0] * len(notes)
         template = self._templates.mentions
         answers = self.backend.mark(
@@ -88,7 +88,7 @@ class GenerativeExtractor:
         self,
         notes: Sequence[Note],
         passages: Sequence[tuple[Segments, list[Span], list[Span]]],
-        found: Sequence[list[tuple[MentionLabel, Span, float]]],
+        found: Sequence[list[tuple[MentionLabel, Span, float | None]]],
         failures: Sequence[list[Failure]],
     ) -> list[list[tuple[Modifier, ...] | None]]:
         """The modifiers of each mention, asked for in its sentence (in all that it touches); None without an answer."""
@@ -120,7 +120,7 @@ class GenerativeExtractor:
             )
         return held
 
-    def _on_note(self, answer: Answer, part: Span) -> list[tuple[str, Span, float]]:
+    def _on_note(self, answer: Answer, part: Span) -> list[tuple[str, Span, float | None]]:
         assert not isinstance(answer, AnswerRefused)  # noqa: S101 (the caller looked)
         return [
             (self._templates.label_of(mark.label), Span(part.start + mark.start, part.start + mark.end), mark.score)

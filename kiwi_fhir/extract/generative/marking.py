@@ -33,12 +33,12 @@ class Task:
 
 @dataclass(frozen=True, slots=True)
 class Marked:
-    """A marked span `[start, end)` in code points of the task's source; `score` is in 0..1."""
+    """A marked span `[start, end)` in code points of the task's source; `score` is in 0..1, None without one."""
 
     label: str
     start: int
     end: int
-    score: float
+    score: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -65,12 +65,12 @@ def mark(source: str, spans: Sequence[tuple[str, int, int]], tags: Tags) -> str:
     return "".join(parts) + source[done:]
 
 
-def read(answer: str, task: Task, tags: Tags, score: float = 1.0) -> Answer:
-    """The spans that `answer` marks in the task's source, trimmed, each with `score`; or AnswerRefused."""
-    return reading(answer, task, tags, score).answer
+def read(answer: str, task: Task, tags: Tags) -> Answer:
+    """The spans that `answer` marks in the task's source, trimmed, without scores; or AnswerRefused."""
+    return reading(answer, task, tags).answer
 
 
-def reading(answer: str, task: Task, tags: Tags, score: float = 1.0) -> Reading:
+def reading(answer: str, task: Task, tags: Tags) -> Reading:
     """`read`, and what was repaired. Raises ValueError for tags that do not tell the task's labels apart."""
     places = [at for at, mark in enumerate(task.source) if not mark.isspace()]
     source = "".join(task.source[at] for at in places)
@@ -82,7 +82,7 @@ def reading(answer: str, task: Task, tags: Tags, score: float = 1.0) -> Reading:
     kept = [span for span in found if span.label in task.labels]
     if len(kept) < len(found):
         repairs.append("unknown-class")
-    marked = tuple(Marked(span.label, places[span.start], places[span.end - 1] + 1, score) for span in kept)
+    marked = tuple(Marked(span.label, places[span.start], places[span.end - 1] + 1) for span in kept)
     if (
         not repairs
         and mark(task.source, [(span.label, span.start, span.end) for span in marked], tags) != answer.strip()

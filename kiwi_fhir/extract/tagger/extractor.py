@@ -229,19 +229,19 @@ def _on_note(
         first, last = window.first + span[1], window.first + span[2] - 1
         return Span(segments.words[first][0], segments.words[last][1])
 
-    linked: dict[int, list[tuple[int, float]]] = {}
+    linked: dict[int, list[tuple[int, float | None]]] = {}
     for mention, modifier, score in links:
         linked.setdefault(int(mention), []).append((int(modifier), score))
 
-    def held(pairs: Iterable[tuple[int, float]]) -> tuple[Modifier, ...]:
+    def held(pairs: Iterable[tuple[int, float | None]]) -> tuple[Modifier, ...]:
         return tuple(
             Modifier(
                 MODIFIER_LABELS[modifiers[index][0][0]],
                 place(modifiers[index][0]),
                 round(modifiers[index][1], 4),
-                round(score, 4),
+                None if link is None else round(link, 4),
             )
-            for index, score in sorted(pairs)
+            for index, link in sorted(pairs)
         )
 
     found = []
@@ -260,4 +260,4 @@ def _on_note(
                 segments.structure.kind_at(where.start),
             )
         )
-    return found, list(held((index, 1.0) for index in range(len(modifiers)) if index not in used))
+    return found, list(held((index, None) for index in range(len(modifiers)) if index not in used))
