@@ -151,7 +151,7 @@ def test_a_folder_of_transformers_is_a_model(folder):
 
 
 def test_a_model_that_writes_freely_states_no_scores(folder):
-    """It copies nothing, so that what it writes by chance is refused; recorded answers stand for those of a good one."""
+    """It copies nothing, so what it writes by chance is refused; recorded answers stand for those of a good one."""
     (document,) = extractor().predict([NOTE])
     assert document.mentions
     held = [modifier for mention in document.mentions for modifier in mention.modifiers]
