@@ -13,7 +13,7 @@ from decimal import Decimal
 
 from kiwi_fhir.omop import concepts
 from kiwi_fhir.omop.ids import Ids
-from kiwi_fhir.omop.tables import CONDITION, DRUG, MEASUREMENT, PROCEDURE
+from kiwi_fhir.omop.tables import CONDITION, DRUG, MEASUREMENT, PROCEDURE, row
 from kiwi_fhir.omop.text import cut, storable
 from kiwi_fhir.omop.times import day_of, own_day
 from kiwi_fhir.types import BloodPressure, Coding, Dosage, Fact, Interval, LabValue, Note, Quantity, ReferenceRange
@@ -68,25 +68,51 @@ def holds(fact: Fact) -> bool:
 
 
 def _condition(ids: Ids, fact: Fact, coding: Coding, source: int, when: date) -> Row:
-    head = (ids.person_id, coding.concept_id, when, None, None, None, concepts.NLP, None, None, None)
-    return (*head, ids.visit_id, None, cut(fact.text, _SOURCE), source, None)
+    return row(
+        CONDITION,
+        person_id=ids.person_id,
+        condition_concept_id=coding.concept_id,
+        condition_start_date=when,
+        condition_type_concept_id=concepts.NLP,
+        visit_occurrence_id=ids.visit_id,
+        condition_source_value=cut(fact.text, _SOURCE),
+        condition_source_concept_id=source,
+    )
 
 
 def _procedure(ids: Ids, fact: Fact, coding: Coding, source: int, when: date) -> Row:
-    head = (ids.person_id, coding.concept_id, when, None, None, None, concepts.NLP, None, None, None)
-    return (*head, ids.visit_id, None, cut(fact.text, _SOURCE), source, None)
+    return row(
+        PROCEDURE,
+        person_id=ids.person_id,
+        procedure_concept_id=coding.concept_id,
+        procedure_date=when,
+        procedure_type_concept_id=concepts.NLP,
+        visit_occurrence_id=ids.visit_id,
+        procedure_source_value=cut(fact.text, _SOURCE),
+        procedure_source_concept_id=source,
+    )
 
 
 def _drug(ids: Ids, fact: Fact, coding: Coding, source: int, when: date) -> Row:
     dosage = fact.dosages[0] if len(fact.dosages) == 1 else None
     days = _days(dosage)
-    end = when + timedelta(days=days - 1) if days else when
     route = cut(dosage.routes[0].text, _SOURCE) if dosage is not None and dosage.routes else None
-    sig = storable("; ".join(item.text for item in fact.dosages)) or None
-    head = (ids.person_id, coding.concept_id, when, None, end, None, None, concepts.NLP, None, None, None)
-    tail = (ids.visit_id, None, cut(fact.text, _SOURCE), source, route, _dose_unit(dosage))
     # days_supply is for what a prescription says so: it must not be computed.
-    return (*head, None, sig, 0 if route else None, None, None, *tail)
+    return row(
+        DRUG,
+        person_id=ids.person_id,
+        drug_concept_id=coding.concept_id,
+        drug_exposure_start_date=when,
+        drug_exposure_end_date=when + timedelta(days=days - 1) if days else when,
+        drug_type_concept_id=concepts.NLP,
+        sig=storable("; ".join(item.text for item in fact.dosages)) or None,
+        route_concept_id=0 if route else None,
+        visit_occurrence_id=ids.visit_id,
+        drug_source_value=cut(fact.text, _SOURCE),
+        drug_source_concept_id=source,
+        route_source_value=route,
+        dose_unit_source_value=_dose_unit(dosage),
+    )
 
 
 def _measurements(ids: Ids, fact: Fact, coding: Coding, source: int, when: date) -> Iterator[Row]:
@@ -116,29 +142,23 @@ def _measurement(
     number = value if isinstance(value, Quantity) else None
     unit = number.unit if number is not None else None
     low, high = _bounds(span, unit)
-    return (
-        ids.person_id,
-        concept,
-        when,
-        None,
-        None,
-        concepts.NLP,
-        concepts.OPERATORS.get(number.comparator or "") if number is not None else None,
-        number.value if number is not None else None,
-        0 if said is not None and said.is_scale else None,
-        0 if unit else None,
-        low,
-        high,
-        None,
-        ids.visit_id,
-        None,
-        cut(fact.text, _SOURCE),
-        source,
-        cut(unit, _SOURCE) if unit else None,
-        None,
-        cut(said.text, _SOURCE) if said is not None else None,
-        None,
-        None,
+    return row(
+        MEASUREMENT,
+        person_id=ids.person_id,
+        measurement_concept_id=concept,
+        measurement_date=when,
+        measurement_type_concept_id=concepts.NLP,
+        operator_concept_id=concepts.OPERATORS.get(number.comparator or "") if number is not None else None,
+        value_as_number=number.value if number is not None else None,
+        value_as_concept_id=0 if said is not None and said.is_scale else None,
+        unit_concept_id=0 if unit else None,
+        range_low=low,
+        range_high=high,
+        visit_occurrence_id=ids.visit_id,
+        measurement_source_value=cut(fact.text, _SOURCE),
+        measurement_source_concept_id=source,
+        unit_source_value=cut(unit, _SOURCE) if unit else None,
+        value_source_value=cut(said.text, _SOURCE) if said is not None else None,
     )
 
 

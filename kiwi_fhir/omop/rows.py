@@ -16,7 +16,7 @@ from kiwi_fhir.errors import NoteError
 from kiwi_fhir.omop import concepts
 from kiwi_fhir.omop.clinical import clinical_rows
 from kiwi_fhir.omop.ids import Ids
-from kiwi_fhir.omop.tables import LINKS, NOTE, NOTE_NLP
+from kiwi_fhir.omop.tables import LINKS, NOTE, NOTE_NLP, row
 from kiwi_fhir.omop.text import cut, escaped, snippet, storable
 from kiwi_fhir.omop.times import dated_before, day_of, moment_of
 from kiwi_fhir.types import MODIFIER_LABELS, Document, Fact, ModelId, Note, NoteRows
@@ -79,8 +79,8 @@ class RowMaker:
             found = clinical_rows(note, ids, facts)
             links = []
             for table, rows in found.items():
-                unique = {hash_of(ids.note_id, self._system, table, *row): row for row in rows}
-                tables[table] = tuple((row_id, *row) for row_id, row in unique.items())
+                unique = {hash_of(ids.note_id, self._system, table, *values): values for values in rows}
+                tables[table] = tuple((row_id, *values) for row_id, values in unique.items())
                 links += [(ids.note_id, self._system, table, row_id) for row_id in unique]
             tables[LINKS] = tuple(links)
         return NoteRows(ids.note_id, ids.person_id, self.prefix, tables)
@@ -93,21 +93,26 @@ class RowMaker:
             place = (label, span.start, span.end)
             seen[place] += 1
             found = concepts.standard(fact.codings)
+            row_id = hash_of(note_id, self._system, *place, seen[place])
+            there = not (fact.negated or fact.assertion in _NOT_THERE)
             yield (
-                hash_of(note_id, self._system, *place, seen[place]),
-                note_id,
-                0,
-                snippet(text, span.start, span.end, _SNIPPET),
-                str(span.start),
-                cut(fact.text or label, _LEXICAL),
-                (found[0].concept_id or 0) if found else 0,
-                concepts.source_concept(fact.codings),
-                self._system,
-                self._day,
-                self._time,
-                "N" if fact.negated or fact.assertion in _NOT_THERE else "Y",
-                "past" if fact.past or dated_before(fact, day) else "present",
-                term_modifiers(text, fact),
+                row_id,
+                *row(
+                    NOTE_NLP,
+                    note_id=note_id,
+                    section_concept_id=0,
+                    snippet=snippet(text, span.start, span.end, _SNIPPET),
+                    offset=str(span.start),
+                    lexical_variant=cut(fact.text or label, _LEXICAL),
+                    note_nlp_concept_id=(found[0].concept_id or 0) if found else 0,
+                    note_nlp_source_concept_id=concepts.source_concept(fact.codings),
+                    nlp_system=self._system,
+                    nlp_date=self._day,
+                    nlp_datetime=self._time,
+                    term_exists="Y" if there else "N",
+                    term_temporal="past" if fact.past or dated_before(fact, day) else "present",
+                    term_modifiers=term_modifiers(text, fact),
+                ),
             )
 
 
@@ -159,19 +164,18 @@ def _note_row(note: Note, ids: Ids) -> tuple[object, ...]:
     kind = note.type
     return (
         ids.note_id,
-        ids.person_id,
-        day,
-        moment_of(note.time),
-        concepts.EHR_NOTE,
-        kind.concept_id or 0 if kind is not None and concepts.is_concept(kind) else 0,
-        cut(kind.display, _TITLE) if kind is not None else None,
-        storable(note.text),
-        concepts.UTF_8,
-        concepts.ENGLISH,
-        None,
-        ids.visit_id,
-        None,
-        cut(note.id, _SOURCE),
-        None,
-        None,
+        *row(
+            NOTE,
+            person_id=ids.person_id,
+            note_date=day,
+            note_datetime=moment_of(note.time),
+            note_type_concept_id=concepts.EHR_NOTE,
+            note_class_concept_id=kind.concept_id or 0 if kind is not None and concepts.is_concept(kind) else 0,
+            note_title=cut(kind.display, _TITLE) if kind is not None else None,
+            note_text=storable(note.text),
+            encoding_concept_id=concepts.UTF_8,
+            language_concept_id=concepts.ENGLISH,
+            visit_occurrence_id=ids.visit_id,
+            note_source_value=cut(note.id, _SOURCE),
+        ),
     )

@@ -204,6 +204,18 @@ def _table(name: str) -> Table:
 TABLES: dict[str, Table] = {name: _table(name) for name in _FIELDS}
 COLUMNS: dict[str, tuple[str, ...]] = {name: tuple(table.c.keys()) for name, table in TABLES.items()}
 
+_NAMES = {name: frozenset(columns) for name, columns in COLUMNS.items()}
+
+
+def row(table: str, **values: object) -> tuple[object, ...]:
+    """A row of a table without its id, the first column: `values` in the order of the columns, None where not given.
+
+    Raises ValueError for a name that is no column.
+    """
+    if not values.keys() <= _NAMES[table]:
+        raise ValueError(f"{table} has no column {', '.join(sorted(values.keys() - _NAMES[table]))}")
+    return tuple(map(values.get, COLUMNS[table][1:]))
+
 
 def statements(name: str, driver: str, schema: str | None = None) -> list[str]:
     """The SQL that makes a table and its indexes, for a driver such as `sqlite`."""

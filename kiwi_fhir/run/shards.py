@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import astuple, dataclass
+from dataclasses import astuple, dataclass, replace
 from typing import Any, TypeVar
 
 import orjson
@@ -136,4 +136,4 @@ def map_document(
 
 
 def _with(shard: Shard[Any], items: list[Any], failures: list[Failure]) -> Shard[Any]:
-    return Shard(shard.key, tuple(items), tuple(failures), shard.digest, shard.dropped, shard.last, shard.error)
+    return replace(shard, items=tuple(items), failures=tuple(failures))

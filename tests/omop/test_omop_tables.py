@@ -93,3 +93,14 @@ def test_databases_make_them_so(database):
 def test_notes_are_found_by_an_index(driver):
     assert "CREATE INDEX" in statements("note_nlp", driver)[1]
     assert len(statements("note", driver)) == 1
+
+
+def test_a_row_is_in_the_order_of_the_columns_and_knows_their_names():
+    made = row(MEASUREMENT, measurement_source_value="Na", person_id=7)
+    named = dict(zip(COLUMNS[MEASUREMENT][1:], made, strict=True))
+    assert {name: value for name, value in named.items() if value is not None} == {
+        "person_id": 7,
+        "measurement_source_value": "Na",
+    }
+    with pytest.raises(ValueError, match="measurement has no column condition_concept_id"):
+        row(MEASUREMENT, condition_concept_id=1)
