@@ -20,9 +20,9 @@ from types import UnionType
 from typing import Any, get_args, get_origin, get_type_hints
 
 from kiwi_fhir.errors import ConfigError
+from kiwi_fhir.types import is_instant
 
 #: FHIR R4's instant: to the second at least, always with an offset (hl7.org/fhir/R4/datatypes.html#instant).
-_INSTANT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)")
 
 #: User and password of a URL: they change no result, and no secret gets into a hash.
 _CREDENTIALS = re.compile(r"//[^/]*@")
@@ -186,7 +186,7 @@ class FhirSettings(Group):
         None,
         "The instant of every Provenance (ISO 8601, or 'now').",
         "the model's release",
-        fits=_INSTANT.fullmatch,
+        fits=is_instant,
         wanted="a FHIR instant such as 2026-01-31T12:00:00Z",
     )
     replace: bool = _setting(False, "FHIR server: remove what an earlier model wrote for the same notes.")

@@ -6,8 +6,10 @@ made ready for a standard. Spans count Unicode code points of the untouched text
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import date
 from decimal import Decimal
 from typing import Generic, Literal, TypeVar, get_args
 
@@ -44,6 +46,26 @@ ALLOWED_PAIRS: dict[MentionLabel, frozenset[ModifierLabel]] = {
     "drug": frozenset({"strength", "dosage", "duration", "form", "frequency", "route", "temporal", "negation"}),
     "test": frozenset({"labvalue", "reference_range", "temporal", "negation"}),
 }
+
+
+_INSTANT = re.compile(
+    r"\d{4}-(?:0[1-9]|1[0-2])-(?:0[1-9]|[12]\d|3[01])T(?:[01]\d|2[0-3]):[0-5]\d:(?:[0-5]\d|60)(?:\.\d+)?"
+    r"(?:Z|[+-](?:(?:0\d|1[0-3]):[0-5]\d|14:00))",
+    re.ASCII,
+)
+
+
+def is_instant(value: str) -> bool:
+    """Whether `value` is a FHIR instant: a date that there is, a time with seconds, and a zone."""
+    return _INSTANT.fullmatch(value) is not None and day_of(value) is not None
+
+
+def day_of(time: str | None) -> date | None:
+    """The day of a note's time (ISO 8601); None when it has no full date."""
+    try:
+        return date.fromisoformat(time[:10]) if time is not None and len(time) >= 10 else None
+    except ValueError:
+        return None
 
 
 @dataclass(frozen=True, slots=True, order=True)

@@ -19,11 +19,10 @@ from kiwi_fhir.fhir.observation import observations
 from kiwi_fhir.fhir.procedure import procedure
 from kiwi_fhir.fhir.profiles import claim
 from kiwi_fhir.fhir.provenance import ModelInfo, provenance
-from kiwi_fhir.fhir.r4.primitives import is_instant
 from kiwi_fhir.fhir.r4.validate import Finding, check_resource
 from kiwi_fhir.fhir.rules import load_rules
 from kiwi_fhir.tables import Mappings
-from kiwi_fhir.types import Document, Fact, Failure, Note
+from kiwi_fhir.types import Document, Fact, Failure, Note, is_instant
 
 
 class Written(NamedTuple):

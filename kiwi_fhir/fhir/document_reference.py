@@ -8,10 +8,11 @@ from __future__ import annotations
 import base64
 from datetime import datetime, tzinfo
 
-from kiwi_fhir.fhir.elements import Resource, concept, date_time, sheet_of, words
-from kiwi_fhir.fhir.r4.primitives import is_id, is_instant
+from kiwi_fhir.documents.lines import one_line
+from kiwi_fhir.fhir.elements import Resource, concept, date_time, sheet_of
+from kiwi_fhir.fhir.r4.primitives import is_id
 from kiwi_fhir.fhir.rules import Rules
-from kiwi_fhir.types import Note
+from kiwi_fhir.types import Note, is_instant
 
 _LITERAL = "DocumentReference/"
 _BYTE_ORDER_MARK = "\ufeff"
@@ -37,7 +38,7 @@ def document_reference(note: Note, rules: Rules, zone: tzinfo | None = None) -> 
         "content": [{"attachment": attachment}],
     }
     if note.type is not None:
-        found["type"] = concept(words(note.type.display), [note.type] if note.type.code else [])
+        found["type"] = concept(one_line(note.type.display), [note.type] if note.type.code else [])
     if note.patient_id is not None:
         found["subject"] = sheet.subject
     if time is not None:

@@ -5,11 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from decimal import Decimal
 from typing import Any
 
-import orjson
-
+from kiwi_fhir.documents.lines import one_line, to_json
 from kiwi_fhir.fhir.ids import uuid_of
 from kiwi_fhir.fhir.r4.invariants import UCUM
 from kiwi_fhir.fhir.r4.primitives import is_date_time, is_id
@@ -113,7 +111,7 @@ class Sheet:
         span = modifier.span
         parts: list[Resource] = [
             {"url": "label", "valueCode": modifier.label},
-            {"url": "text", "valueString": words(self.note.text[span.start : span.end])},
+            {"url": "text", "valueString": one_line(self.note.text[span.start : span.end])},
             {"url": "offset", "valueInteger": span.start},
             {"url": "length", "valueInteger": span.end - span.start},
         ]
@@ -175,24 +173,6 @@ def _reference(kind: str, name: str, system: str) -> Resource:
     if is_id(name):
         return {"reference": f"{kind}/{name}"}
     return {"type": kind, "identifier": {"system": f"{system}:{kind.lower()}", "value": name}}
-
-
-def _digits(value: object) -> orjson.Fragment:
-    """A Decimal as JSON, with its digits: orjson's `default`. Raises TypeError for all else."""
-    if isinstance(value, Decimal):
-        return orjson.Fragment(format(value, "f"))
-    raise TypeError(type(value).__name__)
-
-
-def to_json(value: Resource) -> bytes:
-    """A resource or element as one line of UTF-8 JSON without a line end, keys sorted, decimals with their digits."""
-    return orjson.dumps(value, default=_digits, option=orjson.OPT_SORT_KEYS)
-
-
-def words(text: str) -> str:
-    """`text` on one line, without control characters, which FHIR strings must not hold."""
-    text = " ".join(text.split())
-    return text if text.isprintable() else "".join(mark for mark in text if mark.isprintable() or mark > "\x9f")
 
 
 def date_time(time: str | None) -> str | None:

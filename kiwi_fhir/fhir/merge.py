@@ -10,7 +10,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from kiwi_fhir.fhir.elements import DERIVATION, Resource, gather, to_json
+from kiwi_fhir.documents.lines import to_json
+from kiwi_fhir.fhir.elements import DERIVATION, Resource, gather
 from kiwi_fhir.fhir.r4.invariants import codes_of
 from kiwi_fhir.types import Fact
 

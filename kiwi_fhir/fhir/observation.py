@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from kiwi_fhir.documents.lines import one_line
 from kiwi_fhir.fhir.elements import (
     INTERPRETATION,
     Resource,
@@ -15,7 +16,6 @@ from kiwi_fhir.fhir.elements import (
     date_time,
     interval,
     quantity,
-    words,
 )
 from kiwi_fhir.types import BloodPressure, Coding, Fact, Interval, LabValue, Moment, Quantity, Ratio, ReferenceRange
 
@@ -66,7 +66,7 @@ def _without_value(sheet: Sheet, fact: Fact) -> Resource:
     _add_effective(resource, sheet, fact.moments, dated=True)
     if fact.negative_finding:
         negations = (m.span for m in fact.mention.modifiers if m.label == "negation")
-        said = dict.fromkeys(words(span.of(sheet.note.text)) for span in negations)
+        said = dict.fromkeys(one_line(span.of(sheet.note.text)) for span in negations)
         known = [one for one in said if one.lower() in sheet.rules.test["negative_words"]]
         resource["valueCodeableConcept"] = {"text": "; ".join(known) or sheet.rules.test["negative_finding"]}
         resource["interpretation"] = [coded(INTERPRETATION, "NEG", "Negative")]

@@ -163,14 +163,6 @@ def load_dates(mappings: Mappings) -> Dates:
     )
 
 
-def day_of(time: str | None) -> date | None:
-    """The day of a note's time (ISO 8601); None when it has no full date."""
-    try:
-        return date.fromisoformat(time[:10]) if time is not None and len(time) >= 10 else None
-    except ValueError:
-        return None
-
-
 def _is_later(stated: str, note_date: date | None) -> bool:
     return note_date is not None and stated > note_date.isoformat()[: len(stated)]
 

@@ -11,6 +11,7 @@ from dataclasses import replace
 from datetime import date
 
 from kiwi_fhir.documents.headings import load_headings
+from kiwi_fhir.documents.lines import one_line
 from kiwi_fhir.documents.placing import placed
 from kiwi_fhir.documents.structure import Structure, read_structure
 from kiwi_fhir.normalize.ages import About
@@ -20,7 +21,7 @@ from kiwi_fhir.normalize.context.assertion import load_assertions, strongest
 from kiwi_fhir.normalize.context.history import load_history
 from kiwi_fhir.normalize.context.plans import load_plans
 from kiwi_fhir.normalize.context.substances import load_substances
-from kiwi_fhir.normalize.dates import day_of, load_dates
+from kiwi_fhir.normalize.dates import load_dates
 from kiwi_fhir.normalize.drug.dosage import load_dosages
 from kiwi_fhir.normalize.drug.owners import complete
 from kiwi_fhir.normalize.drug.timing import load_frequencies
@@ -35,10 +36,22 @@ from kiwi_fhir.normalize.terminology.identity import name_of
 from kiwi_fhir.normalize.terminology.properties import load_properties
 from kiwi_fhir.normalize.terminology.rules import load_rules
 from kiwi_fhir.normalize.text.language import load_languages
-from kiwi_fhir.normalize.text.words import Vocabulary, load_vocabulary, lower, one_line
+from kiwi_fhir.normalize.text.words import Vocabulary, load_vocabulary, lower
 from kiwi_fhir.normalize.wholes import whole
 from kiwi_fhir.tables import Mappings
-from kiwi_fhir.types import Assertion, Coding, Document, Fact, Mention, Modifier, ModifierLabel, Moment, Span, Term
+from kiwi_fhir.types import (
+    Assertion,
+    Coding,
+    Document,
+    Fact,
+    Mention,
+    Modifier,
+    ModifierLabel,
+    Moment,
+    Span,
+    Term,
+    day_of,
+)
 
 _AFTER_PRN = re.compile(r"[.,]?(?P<word>\s+(?:for|if)(?:\s+(?:the|any|his|her))?)?\s+", re.IGNORECASE)
 _AND = re.compile(r"\s*(?:,|and|or|and/or|/)\s+(?:(?:and|or)\s+)?", re.IGNORECASE)

@@ -15,8 +15,19 @@ from kiwi_fhir.omop import concepts
 from kiwi_fhir.omop.ids import Ids
 from kiwi_fhir.omop.tables import CONDITION, DRUG, MEASUREMENT, PROCEDURE, row
 from kiwi_fhir.omop.text import cut, storable
-from kiwi_fhir.omop.times import day_of, own_day
-from kiwi_fhir.types import BloodPressure, Coding, Dosage, Fact, Interval, LabValue, Note, Quantity, ReferenceRange
+from kiwi_fhir.omop.times import own_day
+from kiwi_fhir.types import (
+    BloodPressure,
+    Coding,
+    Dosage,
+    Fact,
+    Interval,
+    LabValue,
+    Note,
+    Quantity,
+    ReferenceRange,
+    day_of,
+)
 
 Row = tuple[object, ...]
 

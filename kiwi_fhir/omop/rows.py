@@ -18,8 +18,8 @@ from kiwi_fhir.omop.clinical import clinical_rows
 from kiwi_fhir.omop.ids import Ids
 from kiwi_fhir.omop.tables import LINKS, NOTE, NOTE_NLP, row
 from kiwi_fhir.omop.text import cut, escaped, snippet, storable
-from kiwi_fhir.omop.times import dated_before, day_of, moment_of
-from kiwi_fhir.types import MODIFIER_LABELS, Document, Fact, ModelId, Note, NoteRows
+from kiwi_fhir.omop.times import dated_before, moment_of
+from kiwi_fhir.types import MODIFIER_LABELS, Document, Fact, ModelId, Note, NoteRows, day_of
 
 _SNIPPET = _LEXICAL = _SYSTEM = _TITLE = 250
 _MODIFIERS, _SOURCE = 2000, 50

@@ -5,15 +5,7 @@ from __future__ import annotations
 import calendar
 from datetime import date, datetime
 
-from kiwi_fhir.types import Fact
-
-
-def day_of(time: str | None) -> date | None:
-    """The day of a note's time (ISO 8601); None when it has no full date."""
-    try:
-        return date.fromisoformat(time[:10]) if time is not None and len(time) >= 10 else None
-    except ValueError:
-        return None
+from kiwi_fhir.types import Fact, day_of
 
 
 def moment_of(time: str | None) -> datetime | None:

@@ -5,9 +5,9 @@ from datetime import date
 
 import pytest
 
-from kiwi_fhir.normalize.dates import day_of, load_dates
+from kiwi_fhir.normalize.dates import load_dates
 from kiwi_fhir.tables import Mappings
-from kiwi_fhir.types import Modifier, Span
+from kiwi_fhir.types import Modifier, Span, day_of
 
 DATES = load_dates(Mappings.read())
 MODIFIER = Modifier("temporal", Span(0, 1))

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from kiwi_fhir.omop.tables import COLUMNS, LINKS, TABLES, statements
+from kiwi_fhir.omop.tables import COLUMNS, LINKS, MEASUREMENT, TABLES, row, statements
 from kiwi_fhir.write.omop.sink import OmopSink
 
 #: table, field, required and type of the tables that we write, compared with OHDSI/CommonDataModel (November 2026):
@@ -17,8 +17,8 @@ def official():
     """The field list by table."""
     found = {}
     with FIELDS.open(encoding="utf-8", newline="") as rows:
-        for row in csv.DictReader(rows):
-            found.setdefault(row["cdmTableName"], []).append(row)
+        for field in csv.DictReader(rows):
+            found.setdefault(field["cdmTableName"], []).append(field)
     return found
 
 

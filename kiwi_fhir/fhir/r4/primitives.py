@@ -13,13 +13,14 @@ from decimal import Decimal
 from functools import lru_cache
 from typing import Any
 
+from kiwi_fhir.types import is_instant
+
 _DATE = r"(?P<year>\d{4})(?:-(?P<month>0[1-9]|1[0-2])(?:-(?P<day>0[1-9]|[12]\d|3[01])%s)?)?"
 _TIME = r"(?:[01]\d|2[0-3]):[0-5]\d:(?:[0-5]\d|60)(?:\.\d+)?"
 _ZONE = r"(?:Z|[+-](?:(?:0\d|1[0-3]):[0-5]\d|14:00))"
 
 _DATE_ONLY = re.compile(_DATE % "", re.ASCII)
 _DATE_TIME = re.compile(_DATE % f"(?:T{_TIME}{_ZONE})?", re.ASCII)
-_INSTANT = re.compile(rf"(?P<year>\d{{4}})-(?P<month>\d\d)-(?P<day>\d\d)T{_TIME}{_ZONE}", re.ASCII)
 _ID = re.compile(r"[A-Za-z0-9\-.]{1,64}", re.ASCII)
 _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f]")
 
@@ -42,11 +43,6 @@ def is_id(value: object) -> bool:
 def is_date_time(value: str) -> bool:
     """A date at any precision; with a time it has seconds and a zone."""
     return _is_day(_DATE_TIME.fullmatch(value))
-
-
-def is_instant(value: str) -> bool:
-    """A date, a time and a zone."""
-    return _is_day(_INSTANT.fullmatch(value))
 
 
 def _is_date(value: str) -> bool:

@@ -11,10 +11,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal, cast
 
+from kiwi_fhir.documents.lines import one_line
 from kiwi_fhir.documents.structure import Structure
 from kiwi_fhir.normalize.context.reactions import LIST, SOME, Reactions, is_substance, load_reactions
 from kiwi_fhir.normalize.text.trie import any_of
-from kiwi_fhir.normalize.text.words import one_line, plain
+from kiwi_fhir.normalize.text.words import plain
 from kiwi_fhir.tables import ListOf, MapOf, Mappings, Schema
 from kiwi_fhir.types import Coding, Fact, Mention, MentionLabel, Span
 

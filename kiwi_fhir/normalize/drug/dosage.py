@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from decimal import Decimal
 from itertools import pairwise
 
+from kiwi_fhir.documents.lines import one_line
 from kiwi_fhir.normalize.drug.groups import Group, Grouping
 from kiwi_fhir.normalize.drug.owners import DOSING
 from kiwi_fhir.normalize.drug.sig import Sigs, sigs_of
@@ -16,7 +17,7 @@ from kiwi_fhir.normalize.drug.strength import Strength, Strengths, strengths_of
 from kiwi_fhir.normalize.drug.timing import Frequencies, Frequency
 from kiwi_fhir.normalize.result.quantity import Units
 from kiwi_fhir.normalize.text.numbers import NUMBER, read_number
-from kiwi_fhir.normalize.text.words import Phrases, load_vocabulary, one_line, plain
+from kiwi_fhir.normalize.text.words import Phrases, load_vocabulary, plain
 from kiwi_fhir.tables import ListOf, Mappings, Schema
 from kiwi_fhir.types import Dosage, Interval, Mention, Modifier, Quantity, Ratio, Span, Term, Timing
 

@@ -10,10 +10,11 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
+from kiwi_fhir.documents.lines import one_line
 from kiwi_fhir.normalize.drug.often import merged
 from kiwi_fhir.normalize.drug.owners import DOSING
 from kiwi_fhir.normalize.drug.timing import Frequencies, Frequency
-from kiwi_fhir.normalize.text.words import Phrases, Vocabulary, one_line
+from kiwi_fhir.normalize.text.words import Phrases, Vocabulary
 from kiwi_fhir.types import Modifier, ModifierLabel, Span, Term
 
 _NEXT_TO = re.compile(r"[\s,]{0,3}")

@@ -11,12 +11,13 @@ from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from typing import Any
 
+from kiwi_fhir.documents.lines import one_line
 from kiwi_fhir.normalize.drug.durations import SHORT, duration, given_over
 from kiwi_fhir.normalize.drug.often import DAYS, Often, is_count
 from kiwi_fhir.normalize.result.quantity import Units
 from kiwi_fhir.normalize.text.kept import Kept
 from kiwi_fhir.normalize.text.numbers import NUMBER, read_number
-from kiwi_fhir.normalize.text.words import Phrases, one_line, plain
+from kiwi_fhir.normalize.text.words import Phrases, plain
 from kiwi_fhir.tables import ListOf, MapOf, Mappings, OneOf, Schema
 from kiwi_fhir.types import Interval, Quantity, Timing
 

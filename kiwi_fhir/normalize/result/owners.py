@@ -13,6 +13,7 @@ from bisect import bisect_right
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
+from kiwi_fhir.documents.lines import one_line
 from kiwi_fhir.documents.structure import Structure
 from kiwi_fhir.normalize.result.claims import Claims, numbers_behind, touch
 from kiwi_fhir.normalize.result.kinds import Kind, Tests
@@ -20,7 +21,6 @@ from kiwi_fhir.normalize.result.line_times import LineTimes
 from kiwi_fhir.normalize.result.rows import Row
 from kiwi_fhir.normalize.result.runs import Runs
 from kiwi_fhir.normalize.result.tables import Columns
-from kiwi_fhir.normalize.text.words import one_line
 from kiwi_fhir.types import Mention, Modifier, Span
 
 _BLANKS = dict.fromkeys((0xA0, *range(0x2000, 0x200C), 0x202F, 0x205F, 0x3000), " ")  # also those of no width

@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
+from kiwi_fhir.documents.lines import one_line
 from kiwi_fhir.normalize.result.kinds import Kind, Tests
 from kiwi_fhir.normalize.result.owners import Owned, Owners
 from kiwi_fhir.normalize.result.quantity import Units
@@ -15,7 +16,6 @@ from kiwi_fhir.normalize.result.runs import Runs
 from kiwi_fhir.normalize.result.tables import Columns
 from kiwi_fhir.normalize.result.times import own_times
 from kiwi_fhir.normalize.result.values import Values, is_cut, load_values
-from kiwi_fhir.normalize.text.words import one_line
 from kiwi_fhir.tables import Mappings
 from kiwi_fhir.types import LabValue, Mention, Modifier, Moment, Ratio, ReferenceRange, Span
 

@@ -10,12 +10,13 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from decimal import Decimal
 
+from kiwi_fhir.documents.lines import one_line
 from kiwi_fhir.normalize.result.kinds import UNKNOWN, Kind
 from kiwi_fhir.normalize.result.pressure import read_pressure, read_tens
 from kiwi_fhir.normalize.result.quantity import Units
 from kiwi_fhir.normalize.result.ranges import read_range
 from kiwi_fhir.normalize.result.rows import Row
-from kiwi_fhir.normalize.text.words import Phrases, Vocabulary, load_vocabulary, one_line
+from kiwi_fhir.normalize.text.words import Phrases, Vocabulary, load_vocabulary
 from kiwi_fhir.tables import ListOf, Mappings
 from kiwi_fhir.types import BloodPressure, Coding, Interval, LabValue, Modifier, Quantity, Ratio, ReferenceRange
 

@@ -40,12 +40,6 @@ def plain(text: str) -> str:
     return text.strip(_ENDS)
 
 
-def one_line(text: str) -> str:
-    """`text` on one line with single spaces, without control characters, which no standard takes."""
-    words = " ".join(text.split())
-    return words if words.isprintable() else "".join(mark for mark in words if mark.isprintable() or mark > "\x9f")
-
-
 @dataclass(frozen=True, slots=True)
 class Phrases:
     """Phrases that mean `T`; `fillers` are words that change no meaning. Lookups never fail: None is unknown."""

@@ -10,6 +10,7 @@ from typing import Literal
 import httpx2
 
 from kiwi_fhir.clients.fhir import FhirClient, issues_of, next_of, resource_of
+from kiwi_fhir.documents.lines import to_json
 from kiwi_fhir.errors import KiwiError
 from kiwi_fhir.types import Failure
 from kiwi_fhir.write.fhir import transaction as plan
@@ -78,7 +79,7 @@ class Delivery:
         removed = self._outdated(stored) if self._replace else []
         if not changed and not removed:
             return Sent(parcel.note_id, "unchanged" if entries else "empty")
-        content = plan.dump(plan.transaction(changed, removed))
+        content = to_json(plan.transaction(changed, removed))
         self.posted = True
         answer = self._client.send("POST", "", content=content, headers=_MINIMAL)
         return self._outcome(answer, changed, removed)

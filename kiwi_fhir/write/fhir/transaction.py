@@ -49,17 +49,6 @@ def parse_bundle(text: bytes) -> Resource:
     return bundle
 
 
-def dump(resource: Resource) -> bytes:
-    """One line of JSON, keys sorted, decimals with their digits."""
-    return orjson.dumps(resource, default=_decimal, option=orjson.OPT_SORT_KEYS)
-
-
-def _decimal(value: object) -> orjson.Fragment:
-    if isinstance(value, Decimal):
-        return orjson.Fragment(format(value, "f"))
-    raise TypeError(type(value).__name__)
-
-
 def entries(bundle: Resource) -> list[Resource]:
     """The entries of a bundle that are objects."""
     found = bundle.get("entry")
