@@ -1,4 +1,4 @@
-"""Documents as JSON lines, with scores and without their texts: what `kiwi-fhir extract --format jsonl` writes."""
+"""Documents as JSON lines, with scores and the words of each span: what `kiwi-fhir extract --format jsonl` writes."""
 
 from __future__ import annotations
 
@@ -24,13 +24,20 @@ from kiwi_fhir.types import (
 
 
 def format_line(document: Document) -> bytes:
-    """The document's line: id, model, length of the text in characters, mentions with modifiers, other modifiers."""
+    """The document's line: id, model, length of the text in characters, mentions with modifiers, other modifiers.
+
+    `text` are the words of a mention or modifier; `read_lines` takes them from the note.
+    """
+    text = document.note.text
     row = {
         "id": document.note.id,
         "model": None if document.model is None else str(document.model),
         "characters": len(document.note.text),
-        "mentions": [asdict(mention) for mention in document.mentions],
-        "unlinked": [asdict(modifier) for modifier in document.unlinked],
+        "mentions": [
+            {**_worded(text, mention), "modifiers": [_worded(text, held) for held in mention.modifiers]}
+            for mention in document.mentions
+        ],
+        "unlinked": [_worded(text, modifier) for modifier in document.unlinked],
     }
     return orjson.dumps(row, option=orjson.OPT_SORT_KEYS | orjson.OPT_APPEND_NEWLINE)
 
@@ -59,6 +66,10 @@ def read_lines(path: Path, notes: Mapping[str, Note], *, only: frozenset[str] | 
                 f"{len(note.text)} now: extract from the same text."
             )
         yield document
+
+
+def _worded(text: str, found: Mention | Modifier) -> dict[str, Any]:
+    return {**asdict(found), "text": found.span.of(text)}
 
 
 def _document(row: Mapping[str, Any], note: Note) -> Document:

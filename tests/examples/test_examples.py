@@ -38,11 +38,25 @@ def test_every_example_is_tried():
     assert {path.name for path in EXAMPLES.glob("*.py")} == set(SAYS)
 
 
-def test_the_pipeline_of_the_readme_runs(tmp_path):
+def run_readme(title, folder):
+    """What the Python of a section of the README prints."""
     readme = (EXAMPLES.parent / "README.md").read_text(encoding="utf-8")
-    (code,) = re.findall(r"## In a Beam pipeline of your own\n\n```python\n(.*?)```", readme, re.DOTALL)
-    (tmp_path / "pipeline.py").write_text(code, encoding="utf-8")
+    (code,) = re.findall(rf"## {title}\n\n```python\n(.*?)```", readme, re.DOTALL)
+    (folder / "code.py").write_text(code, encoding="utf-8")
     environment = {**os.environ, "HF_HUB_OFFLINE": "1"}
-    subprocess.run([sys.executable, "pipeline.py"], check=True, cwd=tmp_path, env=environment)
+    return subprocess.run(
+        [sys.executable, "code.py"], check=True, cwd=folder, env=environment, capture_output=True, text=True
+    ).stdout
+
+
+def test_the_python_of_the_readme_runs(tmp_path):
+    assert run_readme("From Python", tmp_path).splitlines() == [
+        "['Condition', 'MedicationStatement', 'Provenance']",
+        "['absent', 'present']",
+    ]
+
+
+def test_the_pipeline_of_the_readme_runs(tmp_path):
+    run_readme("In a Beam pipeline of your own", tmp_path)
     (written,) = tmp_path.glob("bundles*.ndjson")
     assert [json.loads(line)["type"] for line in written.read_text().splitlines()] == ["transaction"] * 12
