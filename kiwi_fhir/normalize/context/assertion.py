@@ -181,7 +181,7 @@ def load_assertions(mappings: Mappings) -> Assertions:
         ),
         labels=re.compile(
             rf"\W*(?:please\s+)?(?:(?P<verb>{labels})(?:\s+{_TAKING})*(?:\s+{_DRUGS})?"
-            rf"|(?:home\s+)?{_DRUGS}\s+(?:(?:that|which|you|were|was|to|be|should|are)\s+)*(?P<last>{labels})"
+            rf"|(?:[\w ,'-]{{0,40}}\s)?{_DRUGS}\s+(?:(?:that|which|you|were|was|to|be|should|are)\s+)*(?P<last>{labels})"
             rf"(?:\s+taking)?)(?:\s+(?:at|on)\s+discharge|\s+today)?",
             re.IGNORECASE,
         ),
