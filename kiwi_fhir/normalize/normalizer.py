@@ -341,7 +341,7 @@ def _ruled(fact: Fact, ruling: Ruling) -> Fact:
     assertion = fact.assertion
     if ruling.relative:
         assertion = "associated_with_someone_else"
-    elif ruling.frame is not None and assertion != "associated_with_someone_else":
+    elif ruling.frame is not None and not ruling.there and assertion != "associated_with_someone_else":
         assertion = "conditional" if ruling.frame == "as-needed" else "hypothetical"
     if assertion == fact.assertion and not ruling.because:
         return fact

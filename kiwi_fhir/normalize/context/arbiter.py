@@ -35,13 +35,15 @@ _APOSTROPHES = str.maketrans("’‘ʼ´`", "'''''")
 class Ruling:
     """A mention with the modifiers that count, and why.
 
-    `frame` is what speaks of it without stating it, `relative` says that it is somebody else's.
+    `frame` is what speaks of it without stating it (`there`: it is there, and no resource), `relative` says that it is
+    somebody else's.
     """
 
     mention: Mention
     because: tuple[Reason, ...] = ()
     frame: str | None = None
     relative: bool = False
+    there: bool = False
 
 
 @dataclass(slots=True)
@@ -78,6 +80,7 @@ class Arbiter:
     opens: Mapping[MentionLabel, tuple[tuple[str, re.Pattern[str]], ...]]
     closes: Mapping[MentionLabel, tuple[tuple[str, re.Pattern[str]], ...]]
     headings: Mapping[str, tuple[str, frozenset[MentionLabel]]]
+    there: frozenset[str]
 
     def rule(self, written: str, lowered: str, mentions: Sequence[Mention], structure: Structure) -> list[Ruling]:
         """One ruling for each of `mentions` of a note, in their order; `lowered` is its text in lower case."""
@@ -104,7 +107,10 @@ class Arbiter:
             else:
                 cases[index].reasons.append(Reason("subject", modifier.span))
             cases[index].relative = True
-        return [Ruling(_held(case), tuple(dict.fromkeys(case.reasons)), case.frame, case.relative) for case in cases]
+        return [
+            Ruling(_held(case), tuple(dict.fromkeys(case.reasons)), case.frame, case.relative, case.frame in self.there)
+            for case in cases
+        ]
 
     def _own_words(self, text: str, cases: list[_Case], found: Sequence[Found], starts: list[int]) -> list[int]:
         """Where each mention's own words begin: "change in edema" behind "no" is edema, "endorses cough" is cough."""
@@ -245,8 +251,9 @@ def load_arbiter(mappings: Mappings) -> Arbiter:
         behind=re.compile(any_of(only_before)),
         neutral=re.compile(rf"{any_of(expanded(table['stands']['neutral']))}\W*$"),
         opens=patterns("opens", r"{}\s"),
-        closes=patterns("closes", r".*\W{}"),
+        closes=patterns("closes", r"(?:.*\W)?{}"),
         headings=headings,
+        there=frozenset(name for name, frame in frames.items() if frame.get("there")),
     )
 
 

@@ -54,6 +54,7 @@ FRAMES: Schema = MapOf(
         "opens?": ListOf(str),
         "closes?": ListOf(str),
         "headings?": ListOf(str),
+        "there?": bool,
     }
 )
 
