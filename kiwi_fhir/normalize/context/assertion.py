@@ -181,8 +181,8 @@ def load_assertions(mappings: Mappings) -> Assertions:
         ),
         labels=re.compile(
             rf"\W*(?:please\s+)?(?:(?P<verb>{labels})(?:\s+{_TAKING})*(?:\s+{_DRUGS})?"
-            rf"|(?:[\w ,'-]{{0,40}}\s)?{_DRUGS}\s+(?:(?:that|which|you|were|was|to|be|should|are)\s+)*(?P<last>{labels})"
-            rf"(?:\s+taking)?)(?:\s+(?:at|on)\s+discharge|\s+today)?",
+            rf"|(?:[\w ,'-]{{0,40}}\s)?{_DRUGS}\s+(?:(?:that|which|you|were|was|to|be|should|are)\s+)*"
+            rf"(?P<last>{labels})(?:\s+taking)?)(?:\s+(?:at|on)\s+discharge|\s+today)?",
             re.IGNORECASE,
         ),
         relationships=relationships,
