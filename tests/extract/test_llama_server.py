@@ -44,7 +44,7 @@ def number_of(request):
     return int(prompt.split()[1])
 
 
-RIGHT = (Marked("problem", 6, 10, 1.0),)
+RIGHT = (Marked("problem", 6, 10),)
 TASKS = [task(number) for number in range(40)]
 
 
@@ -459,7 +459,7 @@ def test_transformers_serve(tiny_llama):
     """Learnt texts are marked, others refused; then it is killed."""
     pytest.importorskip("openai", reason="transformers serve needs it")
     tasks = [asked(source) for source in [*LEARNT, UNSEEN, *LEARNT]]
-    right = [tuple(Marked(*span, 1.0) for span in spans) for spans in LEARNT.values()]
+    right = [tuple(Marked(*span) for span in spans) for spans in LEARNT.values()]
     with transformers_serve(tiny_llama) as (url, process):
         for chat in (False, True):
             server = LlamaServer(url, chat=chat, parallel=2)
