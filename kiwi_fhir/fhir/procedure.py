@@ -31,6 +31,8 @@ def _status(sheet: Sheet, fact: Fact) -> str:
         key = "dated"
     elif any(moment.future for moment in fact.moments):
         key = "otherwise"
+    elif fact.past and fact.plan != "ongoing":
+        key = "past"
     else:
-        key = "past" if fact.past else "otherwise"
+        key = fact.plan or "otherwise"
     return sheet.rules.treatment[key]

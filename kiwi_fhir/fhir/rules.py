@@ -117,6 +117,8 @@ _SCHEMA: dict[str, Schema] = {
         "on-hold": _PROCEDURE_STATUS,
         "past": _PROCEDURE_STATUS,
         "dated": _PROCEDURE_STATUS,
+        "ongoing": _PROCEDURE_STATUS,
+        "given": _PROCEDURE_STATUS,
         "otherwise": _PROCEDURE_STATUS,
     },
     "sections": {"ignored": ListOf(str)},

@@ -1,4 +1,4 @@
-"""What is still to come: drugs to be started, tests and treatments to be made; and drugs that go on or were given."""
+"""What is to come, what goes on and what was made: drugs, tests and treatments by the words beside them."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from kiwi_fhir.documents.headings import heading_words
 from kiwi_fhir.documents.structure import Structure
 from kiwi_fhir.normalize.context.phrases import expanded
 from kiwi_fhir.normalize.text.trie import any_of
@@ -14,20 +15,19 @@ from kiwi_fhir.tables import ListOf, Mappings, Schema
 from kiwi_fhir.types import Fact, Mention
 
 _WORDS: dict[str, Schema] = {"orders": ListOf(str), "before": ListOf(str), "after": ListOf(str)}
+_COURSE: dict[str, Schema] = dict.fromkeys(
+    ("ongoing", "ongoing-first", "ongoing-after", "given", "given-after", "given-in-course"), ListOf(str)
+)
 #: The schema of [plan] in assertion.toml.
 PLANS: dict[str, Schema] = {
-    "lead": ListOf(str),
-    "between": ListOf(str),
-    "done": ListOf(str),
-    "past": ListOf(str),
-    "unless": ListOf(str),
-    "not": ListOf(str),
+    **dict.fromkeys(("lead", "between", "done", "past", "unless", "not", "ahead", "headings"), ListOf(str)),
     "drug": {
         **_WORDS,
-        **dict.fromkeys(("ongoing", "ongoing-after", "given", "given-after", "given-in-course"), ListOf(str)),
+        **_COURSE,
+        **dict.fromkeys(("started", "discharged", "first", "ended", "doubted", "acute"), ListOf(str)),
     },
     "test": _WORDS,
-    "treatment": _WORDS,
+    "treatment": {**_WORDS, **_COURSE},
 }
 
 Plan = Literal["planned", "ongoing", "given"]
@@ -41,38 +41,98 @@ _LASTING = frozenset({"frequency", "duration"})
 _REACH = 70  # characters before a mention in which its cue stands
 # Bounds that no real sentence reaches keep the time linear.
 _SENTENCE, _LONGEST_LIST = 300, 30
+_ALONE = re.compile(r"\s*(?:$|[.,;)\n]|(?:for|until|to|and|with|x|times|as|prn)\b)")
+_LINE_START = r"(?:[.;:,\n•*-]\s*|\d\s?[.)]\s*)"
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """Where to look for the words beside a mention: in the sentence `[start, end)`, before `at`, where its list begins.
+
+    `low` is how far back its cue may stand, `low == begin` that this is where the sentence begins; `behind` are the
+    places behind it, with and without its modifiers.
+    """
+
+    begin: int
+    start: int
+    low: int
+    at: int
+    behind: tuple[int, ...]
+    end: int
+
+    def before(self, pattern: re.Pattern[str], text: str) -> re.Match[str] | None:
+        return pattern.search(text, self.low, self.at)
+
+    def first(self, pattern: re.Pattern[str], text: str) -> re.Match[str] | None:
+        return pattern.match(text, self.low, self.at) if self.low == self.begin else None
+
+    def after(self, pattern: re.Pattern[str], text: str) -> re.Match[str] | None:
+        return next((found for place in self.behind if (found := pattern.match(text, place, self.end))), None)
 
 
 @dataclass(frozen=True, slots=True)
 class _Rule:
-    first: re.Pattern[str]  # an order that begins the sentence
+    """Orders that begin the sentence, and what says that a thing is to come."""
+
+    first: re.Pattern[str]
     planned: re.Pattern[str]
     after: re.Pattern[str]
-    ongoing: re.Pattern[str] | None
-    ongoing_after: re.Pattern[str] | None
+    course: _Course | None = None
 
 
 @dataclass(frozen=True, slots=True)
-class _Given:
-    """A drug was given: `before` and `after` it; `course` before it in `sections`, where all that was given is over."""
+class _Course:
+    """What says that a drug or treatment goes on (`ongoing`) or was given; `in_course` in a hospital's course only."""
 
-    sections: frozenset[str]
-    before: re.Pattern[str]
-    after: re.Pattern[str]
-    course: re.Pattern[str]
+    ongoing: re.Pattern[str]
+    ongoing_first: re.Pattern[str]
+    ongoing_inside: re.Pattern[str]
+    ongoing_after: re.Pattern[str]
+    given: re.Pattern[str]
+    given_after: re.Pattern[str]
+    in_course: re.Pattern[str]
+
+    def goes_on(self, text: str, place: _Place) -> bool:
+        return bool(
+            place.before(self.ongoing, text)
+            or place.before(self.ongoing_inside, text)
+            or place.first(self.ongoing_first, text)
+            or place.after(self.ongoing_after, text)
+        )
+
+    def was_given(self, text: str, place: _Place, *, course: bool) -> bool:
+        return bool(place.before(self.in_course if course else self.given, text) or place.after(self.given_after, text))
+
+
+@dataclass(frozen=True, slots=True)
+class _Started:
+    """A drug was started or left with: it is taken, but where the words behind it end that or raise doubts."""
+
+    started: re.Pattern[str]
+    discharged: re.Pattern[str]
+    first: re.Pattern[str]
+    ended: re.Pattern[str]
+    doubted: re.Pattern[str]
+    acute: re.Pattern[str]
 
 
 @dataclass(frozen=True, slots=True)
 class Plans:
     """The words of [plan] in assertion.toml."""
 
-    sections: frozenset[str]
+    planned: frozenset[str]
+    assessed: frozenset[str]
+    course: frozenset[str]
     rules: Mapping[str, _Rule]
-    given: _Given
+    started: _Started
     done: re.Pattern[str]
     past: re.Pattern[str]
     unless: re.Pattern[str]
     negated: re.Pattern[str]
+    ahead: re.Pattern[str]
+    headings: re.Pattern[str]
+    clause: re.Pattern[str]
+    own: re.Pattern[str]
 
     def read(self, text: str, facts: Sequence[Fact], index: int, structure: Structure) -> Plan | None:
         """What the words beside a fact's mention say; `text` is in lower case.
@@ -88,77 +148,153 @@ class Plans:
         sentence = structure.sentence_at(mention.span.start)
         begin, end = sentence.start, sentence.end
         start = max(begin, mention.span.start - _SENTENCE)
-        after = rule.after.match(text, _list_end(text, facts, index, end), end)
+        last = _list_end(text, facts, index, end)
+        after = rule.after.match(text, last, end)
         if mention.label == "test" and after is None and self.done.match(text, mention.span.end, end):
             return None
         at = _list_start(text, facts, index, start)
         low = max(start, at - _REACH)
+        behind = (mention.span.end, _end(mention, end)) if mention.label == "drug" else (last,)
+        place = _Place(begin, start, low, at, behind, end)
         if over:
-            return "given" if self._is_given(text, mention, start, at, end) else None
-        planned = rule.planned.search(text, low, at) or (rule.first.match(text, low, at) if low == begin else None)
+            return "given" if self._is_given(text, mention, rule.course, place) else None
+        planned = place.before(rule.planned, text) or place.first(rule.first, text)
         if after is not None or planned is not None:
             if planned is not None and self.negated.search(text, low, planned.end()):
                 return None
             # "if pain persists, start it": neither taken nor to be taken for certain
             return None if mention.label != "test" and self.unless.search(text, start, at) else "planned"
-        if mention.label == "drug":
-            taken = rule.ongoing is not None and rule.ongoing.search(text, low, at) is not None
-            taken = taken or (rule.ongoing_after is not None and bool(rule.ongoing_after.match(text, mention.span.end)))
-            if taken:
-                return "ongoing" if not self.unless.search(text, start, at) else None
-            return "given" if self._is_given(text, mention, start, at, end) else None
-        if mention.label == "test" and mention.section in self.sections:
+        if rule.course is not None:
+            return self._read_course(text, mention, rule.course, place, structure)
+        if mention.section in self.planned:
             return None if fact.past or self.past.search(text, start, mention.span.start) else "planned"
         return None
 
-    def _is_given(self, text: str, mention: Mention, start: int, at: int, end: int) -> bool:
-        """Whether a drug was given and that is over: in the hospital's course, else where no words say for how long.
+    def _read_course(
+        self, text: str, mention: Mention, course: _Course, place: _Place, structure: Structure
+    ) -> Plan | None:
+        if course.goes_on(text, place):
+            return "ongoing" if not self.unless.search(text, place.start, place.at) else None
+        if mention.label == "drug" and place.before(self.started.started, text):
+            return self._read_started(text, mention, place, structure, discharged=False)
+        if mention.label == "drug" and place.before(self.started.discharged, text):
+            return self._read_started(text, mention, place, structure, discharged=True)
+        if self._is_given(text, mention, course, place):
+            return "given"
+        section = structure.section_at(mention.span.start)
+        if section is not None and self.headings.fullmatch(heading_words(section.name.of(text))):
+            return None if self.ahead.search(text, place.begin, min(place.end, mention.span.end + _SENTENCE)) else "given"
+        return self._read_sig(text, mention, place) if mention.label == "drug" else None
 
-        `start` and `end` are those of its sentence, `at` is where its list begins.
-        """
-        course = mention.section in self.given.sections
-        if not course and any(held.label in _LASTING for held in mention.modifiers):
+    def _is_given(self, text: str, mention: Mention, course: _Course | None, place: _Place) -> bool:
+        """Whether it was given and that is over: in the hospital's course, else where no words say for how long."""
+        inside = mention.section in self.course
+        if course is None or (not inside and any(held.label in _LASTING for held in mention.modifiers)):
             return False
-        low = max(start, at - _REACH)
-        before = (self.given.course if course else self.given.before).search(text, low, at)
-        said = before is not None or any(
-            self.given.after.match(text, place, end) for place in (mention.span.end, _end(mention, end))
+        return course.was_given(text, place, course=inside) and not (
+            self.unless.search(text, place.start, place.at) or self.negated.search(text, place.start, place.at)
         )
-        return said and not self.unless.search(text, start, at) and not self.negated.search(text, start, at)
+
+    def _read_started(
+        self, text: str, mention: Mention, place: _Place, structure: Structure, *, discharged: bool
+    ) -> Plan | None:
+        """What became of a drug that was started, or that the patient left with."""
+        rule = self.started
+        if self.unless.search(text, place.start, place.at) or self.negated.search(text, place.start, place.at):
+            return None
+        stop = min(place.end, mention.span.end + _SENTENCE)
+        ended = rule.ended.search(text, mention.span.end, stop)
+        if ended is not None:
+            over = ended[0] == "until" or " but " in text[mention.span.end : ended.start()]
+            return "given" if over or rule.first.search(text, place.low, place.at) else None
+        if place.end < structure.length:
+            stop = min(structure.sentence_at(place.end).end, stop + _SENTENCE)
+        if rule.doubted.search(text, mention.span.end, stop) or rule.ended.search(text, mention.span.end, stop):
+            return None
+        known = mention.section in (*self.planned, *self.assessed)
+        if not known and not discharged and (
+            mention.section in self.course
+            or rule.first.search(text, place.low, place.at)
+            or rule.acute.search(text, place.start, mention.span.end)
+        ):
+            return None
+        lasts = any(held.label == "duration" for held in mention.modifiers)
+        inside = known or (discharged and mention.section in (None, *self.course))
+        return None if lasts and not inside else "ongoing"
+
+    def _read_sig(self, text: str, mention: Mention, place: _Place) -> Plan | None:
+        """A drug with how often it is taken, as an item of a plan or an assessment."""
+        planned = mention.section in self.planned
+        labels = {held.label for held in mention.modifiers}
+        if not (planned or mention.section in self.assessed) or "frequency" not in labels:
+            return None
+        if not (place.before(self.clause, text) or place.first(self.own, text)):
+            return None
+        if not _ALONE.match(text, place.behind[-1], place.end) or self.ahead.search(text, place.start, place.at):
+            return None
+        return "planned" if planned or "duration" in labels else "ongoing"
 
 
 def load_plans(mappings: Mappings) -> Plans:
     """The [plan] table of assertion.toml, which load_assertions has checked."""
     assertion = mappings.table("assertion")
     table: dict[str, Any] = assertion["plan"]
-    lead = rf"(?:[.;:,\n•*-]\s*|\d[.)]\s*|{any_of(table['lead'])}\s+(?:\w+ly\s+)?)"
-    between = rf"(?:{any_of(table['between'])}\s+)*"
-    given = table["drug"]["given"]
+    kinds: dict[str, list[str]] = assertion["sections"]
+    lead = rf"(?:{_LINE_START}|{any_of(table['lead'])}\s+(?:\w+ly\s+)?)"
+    between = rf"(?:{any_of(expanded(table['between']))}\s+)*"
 
-    def rule(words: Mapping[str, list[str]]) -> _Rule:
-        ongoing, after = words.get("ongoing"), words.get("ongoing-after")
-        planned = rf"(?:{lead}{any_of(expanded(words['orders']))}|{any_of(expanded(words['before']))})\s+{between}$"
-        return _Rule(
-            first=re.compile(rf"\s*{any_of(expanded(words['orders']))}\s+{between}$"),
-            planned=re.compile(planned),
-            after=re.compile(rf"\s*,?\s*{any_of(expanded(words['after']))}"),
-            ongoing=re.compile(rf"{any_of(ongoing)}\s+{between}$") if ongoing else None,
-            ongoing_after=re.compile(rf"\s+{any_of(after)}") if after else None,
+    def words(phrases: list[str]) -> re.Pattern[str]:
+        return re.compile(any_of(expanded(phrases)))
+
+    def before(phrases: list[str]) -> re.Pattern[str]:
+        return re.compile(rf"{any_of(expanded(phrases))}\s+{between}$")
+
+    def behind(phrases: list[str]) -> re.Pattern[str]:
+        return re.compile(rf"\s*,?\s*{any_of(expanded(phrases))}")
+
+    def course(words: Mapping[str, list[str]]) -> _Course:
+        first = rf"{any_of(expanded(words['ongoing-first']))}\s+{between}$"
+        return _Course(
+            ongoing=before(words["ongoing"]),
+            ongoing_first=re.compile(rf"\s*{first}"),
+            ongoing_inside=re.compile(lead + first),
+            ongoing_after=behind(words["ongoing-after"]),
+            given=before(words["given"]),
+            given_after=behind(words["given-after"]),
+            in_course=before([*words["given"], *words["given-in-course"]]),
         )
 
+    def rule(words: Mapping[str, list[str]]) -> _Rule:
+        orders = rf"{any_of(expanded(words['orders']))}\s+{between}$"
+        return _Rule(
+            first=re.compile(rf"\s*{orders}"),
+            planned=re.compile(rf"(?:{lead}{orders}|{any_of(expanded(words['before']))}\s+{between}$)"),
+            after=behind(words["after"]),
+            course=course(words) if "ongoing" in words else None,
+        )
+
+    drug: dict[str, list[str]] = table["drug"]
     return Plans(
-        sections=frozenset(assertion["sections"]["planned"]),
+        planned=frozenset(kinds["planned"]),
+        assessed=frozenset(kinds["assessed"]),
+        course=frozenset(kinds["course"]),
         rules={label: rule(table[label]) for label in ("drug", "test", "treatment")},
-        given=_Given(
-            sections=frozenset(assertion["sections"]["course"]),
-            before=re.compile(rf"{any_of(given)}\s+{between}$"),
-            after=re.compile(rf"\s*,?\s*{any_of(table['drug']['given-after'])}"),
-            course=re.compile(rf"{any_of([*given, *table['drug']['given-in-course']])}\s+{between}$"),
+        started=_Started(
+            started=before(drug["started"]),
+            discharged=before(drug["discharged"]),
+            first=words(drug["first"]),
+            ended=words(drug["ended"]),
+            doubted=words(drug["doubted"]),
+            acute=words(drug["acute"]),
         ),
         done=re.compile(rf"(?:\s+\w+){{0,4}}\s+{any_of(table['done'])}"),
-        past=re.compile(any_of(table["past"])),
-        unless=re.compile(any_of(table["unless"])),
-        negated=re.compile(any_of(table["not"])),
+        past=words(table["past"]),
+        unless=words(table["unless"]),
+        negated=words(table["not"]),
+        ahead=words(table["ahead"]),
+        headings=words(table["headings"]),
+        clause=re.compile(rf"{_LINE_START}{between}$"),
+        own=re.compile(rf"\s*{between}$"),
     )
 
 
