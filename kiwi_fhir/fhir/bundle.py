@@ -13,10 +13,11 @@ from kiwi_fhir.fhir.conflicts import Settled, settle
 from kiwi_fhir.fhir.elements import Resource, Sheet, sheet_of
 from kiwi_fhir.fhir.family_member_history import family_member_histories
 from kiwi_fhir.fhir.medication_request import medication_request
-from kiwi_fhir.fhir.medication_statement import medication_statement
+from kiwi_fhir.fhir.medication_statement import medication_statement, state
 from kiwi_fhir.fhir.merge import Stated, merge
 from kiwi_fhir.fhir.observation import observations
 from kiwi_fhir.fhir.procedure import procedure
+from kiwi_fhir.fhir.procedure import state as treatment_state
 from kiwi_fhir.fhir.profiles import claim
 from kiwi_fhir.fhir.provenance import ModelInfo, provenance
 from kiwi_fhir.fhir.r4.primitives import is_instant
@@ -119,12 +120,19 @@ class BundleWriter:
         if label == "test" and fact.plan == "planned" and self._rules.test["planned"] == "none":
             return "planned"
         if label != "problem":
-            return None
+            return "unnamed" if self._is_unnamed(fact) else None
         if fact.assertion in ("conditional", "hypothetical"):
             return fact.assertion if rules["conditional"] == "none" or fact.negated else None
         if fact.assertion == "absent" and rules["negated"] == "drop":
             return "negated"
         return None
+
+    def _is_unnamed(self, fact: Fact) -> bool:
+        """Whether a drug or treatment has no name, and nothing says how it stands: "the procedure", "therapy"."""
+        pattern = self._rules.unnamed.get(fact.mention.label)
+        if pattern is None or pattern.fullmatch(fact.text) is None:
+            return False
+        return (state(self._rules, fact) if fact.mention.label == "drug" else treatment_state(fact)) == "otherwise"
 
     def _is_family(self, fact: Fact) -> bool:
         return fact.assertion == "associated_with_someone_else" and self.ignored(fact) is None

@@ -5,6 +5,8 @@ The pairs of ALLOWED_PAIRS must all be there, so that a modifier is mapped or le
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -53,6 +55,7 @@ ELEMENTS: dict[MentionLabel, dict[ModifierLabel, str]] = {
 }
 _FIXED: frozenset[ModifierLabel] = frozenset({"negation", "uncertain", "condition", "subject"})
 _NONE = "none"
+_NAMELESS = r"(?:a|an|the|this|that|these|those|his|her|their|my|your|our|any|some|all|other|further|additional)"
 #: Places by how much they count against others, the most first.
 _RANKS = ("assessments", "narratives", "lists")
 
@@ -122,6 +125,7 @@ _SCHEMA: dict[str, Schema] = {
         "otherwise": _PROCEDURE_STATUS,
     },
     "sections": {"ignored": ListOf(str)},
+    "unnamed": {"drug": ListOf(str), "treatment": ListOf(str)},
     "merge": bool,
     "conflicts": {**{rank: ListOf(str) for rank in _RANKS}, "passing": ListOf(str)},
 }
@@ -167,6 +171,7 @@ class Rules:
     test: dict[str, Any]
     allergy: dict[str, str]
     ignored_sections: frozenset[str]
+    unnamed: Mapping[MentionLabel, re.Pattern[str]]
     not_blood: frozenset[str]
     merge: bool
     places: tuple[frozenset[str], ...]
@@ -221,8 +226,14 @@ def load_rules(mappings: Mappings) -> Rules:
         test={**table["test"], "negative_words": frozenset(map(str.lower, table["test"]["negative_words"]))},
         allergy=table["allergy"],
         ignored_sections=frozenset(table["sections"]["ignored"]),
+        unnamed={label: _unnamed(table["unnamed"][label]) for label in ("drug", "treatment")},
         not_blood=frozenset(mappings.table("relationships")["not_blood"]),
         merge=table["merge"],
         places=tuple(frozenset(table["conflicts"][rank]) for rank in _RANKS),
         passing=tuple(table["conflicts"]["passing"]),
     )
+
+
+def _unnamed(names: list[str]) -> re.Pattern[str]:
+    """Any of `names`, with words before it that name nothing either."""
+    return re.compile(rf"(?:{_NAMELESS}\s+)*(?:{'|'.join(map(re.escape, names)) or '(?!)'})", re.IGNORECASE)

@@ -26,6 +26,7 @@ _SCHEMA: dict[str, Schema] = {
         "vital-signs": ListOf(str),
         "assessed": ListOf(str),
         "course": ListOf(str),
+        "stay": ListOf(str),
         "stopped": ListOf(str),
     },
     "plan": PLANS,

@@ -24,7 +24,7 @@ PLANS: dict[str, Schema] = {
     "drug": {
         **_WORDS,
         **_COURSE,
-        **dict.fromkeys(("started", "discharged", "first", "ended", "doubted", "acute"), ListOf(str)),
+        **dict.fromkeys(("started", "discharged", "first", "ended", "doubted", "acute", "runs"), ListOf(str)),
     },
     "test": _WORDS,
     "treatment": {**_WORDS, **_COURSE},
@@ -33,14 +33,19 @@ PLANS: dict[str, Schema] = {
 Plan = Literal["planned", "ongoing", "given"]
 
 _JOINT = re.compile(
-    r"\s*(?:,?\s*(?:including|to include|such as|consisting of)\b|[,/&]|(?:,\s*)?(?:and|or)\b)"
+    r"\s*(?:,?\s*(?:including|to include|such as|consisting of|as well as|along with|together with|plus)\b"
+    r"|[,/&]|(?:,\s*)?(?:and(?:\s+(?:also|then))?|or)\b)"
     r"\s*(?:(?:a|an|the|her|his|one|two|three)\s+)?(?:doses?\s+of\s+)?"
 )
+_WITH = re.compile(r"\s+(?:with|using)\s+(?:(?:an?|the|iv|intravenous|oral)\s+)?")  # from a treatment to what it is made with
 _OF = re.compile(r"\s+(?:of\s+)?(?:iv\s+)?")
 _LASTING = frozenset({"frequency", "duration"})
 _REACH = 70  # characters before a mention in which its cue stands
 # Bounds that no real sentence reaches keep the time linear.
 _SENTENCE, _LONGEST_LIST = 300, 30
+_ADVERB = 15  # characters before a cue or drug in which a word that goes with it stands
+_GAP = r"(?:\s+[\w'/&-]+){0,8}?\s+"
+_ITEMS = r"(?:(?:[a-z'-]+\s+)?[a-z'-]+,\s+){0,2}"  # of a list, which no mention covers
 _ALONE = re.compile(r"\s*(?:$|[.,;)\n]|(?:for|until|to|and|with|x|times|as|prn)\b)")
 _LINE_START = r"(?:[.;:,\n•*-]\s*|\d\s?[.)]\s*)"
 
@@ -92,9 +97,12 @@ class _Course:
     given_after: re.Pattern[str]
     in_course: re.Pattern[str]
 
-    def goes_on(self, text: str, place: _Place) -> bool:
+    opens: re.Pattern[str]
+
+    def goes_on(self, text: str, mention: Mention, place: _Place) -> bool:
         return bool(
-            place.before(self.ongoing, text)
+            self.opens.match(text, mention.span.start, mention.span.end)
+            or place.before(self.ongoing, text)
             or place.before(self.ongoing_inside, text)
             or place.first(self.ongoing_first, text)
             or place.after(self.ongoing_after, text)
@@ -114,6 +122,14 @@ class _Started:
     ended: re.Pattern[str]
     doubted: re.Pattern[str]
     acute: re.Pattern[str]
+    runs: re.Pattern[str]
+
+    def runs_in(self, text: str, mention: Mention) -> bool:
+        """Whether a drug is given into a vein, by its route or the word before it."""
+        start = mention.span.start
+        return self.runs.search(text, max(0, start - _ADVERB), start) is not None or any(
+            held.label == "route" and self.runs.match(f"{held.span.of(text)} ") for held in mention.modifiers
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,6 +139,7 @@ class Plans:
     planned: frozenset[str]
     assessed: frozenset[str]
     course: frozenset[str]
+    stay: frozenset[str]
     rules: Mapping[str, _Rule]
     started: _Started
     done: re.Pattern[str]
@@ -173,18 +190,19 @@ class Plans:
     def _read_course(
         self, text: str, mention: Mention, course: _Course, place: _Place, structure: Structure
     ) -> Plan | None:
-        if course.goes_on(text, place):
+        if course.goes_on(text, mention, place):
             return "ongoing" if not self.unless.search(text, place.start, place.at) else None
-        if mention.label == "drug" and place.before(self.started.started, text):
-            return self._read_started(text, mention, place, structure, discharged=False)
-        if mention.label == "drug" and place.before(self.started.discharged, text):
-            return self._read_started(text, mention, place, structure, discharged=True)
+        if mention.label == "drug":
+            cue = place.before(self.started.started, text)
+            discharged = place.before(self.started.discharged, text) if cue is None else None
+            if cue is not None or discharged is not None:
+                return self._read_started(text, mention, place, structure, cue)
         if self._is_given(text, mention, course, place):
             return "given"
         section = structure.section_at(mention.span.start)
         if section is not None and self.headings.fullmatch(heading_words(section.name.of(text))):
             return None if self.ahead.search(text, place.begin, min(place.end, mention.span.end + _SENTENCE)) else "given"
-        return self._read_sig(text, mention, place) if mention.label == "drug" else None
+        return self._read_item(text, mention, place, structure)
 
     def _is_given(self, text: str, mention: Mention, course: _Course | None, place: _Place) -> bool:
         """Whether it was given and that is over: in the hospital's course, else where no words say for how long."""
@@ -196,39 +214,44 @@ class Plans:
         )
 
     def _read_started(
-        self, text: str, mention: Mention, place: _Place, structure: Structure, *, discharged: bool
+        self, text: str, mention: Mention, place: _Place, structure: Structure, cue: re.Match[str] | None
     ) -> Plan | None:
-        """What became of a drug that was started, or that the patient left with."""
+        """What became of a drug that was started (`cue`), or that the patient left with."""
         rule = self.started
         if self.unless.search(text, place.start, place.at) or self.negated.search(text, place.start, place.at):
             return None
+        first = cue is not None and rule.first.search(text, max(place.low, cue.start() - _ADVERB), cue.end()) is not None
         stop = min(place.end, mention.span.end + _SENTENCE)
         ended = rule.ended.search(text, mention.span.end, stop)
         if ended is not None:
-            over = ended[0] == "until" or " but " in text[mention.span.end : ended.start()]
-            return "given" if over or rule.first.search(text, place.low, place.at) else None
+            over = first or ended[0] == "until" or " but " in text[mention.span.end : ended.start()]
+            return "given" if over else None
+        if cue is not None and mention.section in self.course and (first or rule.runs_in(text, mention)):
+            return "given"  # at the end of a stay
         if place.end < structure.length:
             stop = min(structure.sentence_at(place.end).end, stop + _SENTENCE)
         if rule.doubted.search(text, mention.span.end, stop) or rule.ended.search(text, mention.span.end, stop):
             return None
         known = mention.section in (*self.planned, *self.assessed)
-        if not known and not discharged and (
-            mention.section in self.course
-            or rule.first.search(text, place.low, place.at)
-            or rule.acute.search(text, place.start, mention.span.end)
-        ):
-            return None
+        if cue is not None and not known:
+            stay = any(section.kind in self.stay for section in structure.sections)
+            if first or stay or rule.acute.search(text, place.start, mention.span.end) or rule.runs_in(text, mention):
+                return None
         lasts = any(held.label == "duration" for held in mention.modifiers)
-        inside = known or (discharged and mention.section in (None, *self.course))
+        inside = known or (cue is None and mention.section in (None, *self.course))
         return None if lasts and not inside else "ongoing"
 
-    def _read_sig(self, text: str, mention: Mention, place: _Place) -> Plan | None:
-        """A drug with how often it is taken, as an item of a plan or an assessment."""
+    def _read_item(self, text: str, mention: Mention, place: _Place, structure: Structure) -> Plan | None:
+        """An item of a plan, or a drug with how often it is taken in a plan or an assessment."""
         planned = mention.section in self.planned
-        labels = {held.label for held in mention.modifiers}
-        if not (planned or mention.section in self.assessed) or "frequency" not in labels:
+        if not (planned or mention.section in self.assessed):
             return None
-        if not (place.before(self.clause, text) or place.first(self.own, text)):
+        item = structure.item_at(mention.span.start)
+        listed = planned and item is not None and not text[item.body.start : place.at].strip()
+        labels = {held.label for held in mention.modifiers}
+        if not listed and not (mention.label == "drug" and "frequency" in labels):
+            return None
+        if not (listed or place.before(self.clause, text) or place.first(self.own, text)):
             return None
         if not _ALONE.match(text, place.behind[-1], place.end) or self.ahead.search(text, place.start, place.at):
             return None
@@ -247,7 +270,7 @@ def load_plans(mappings: Mappings) -> Plans:
         return re.compile(any_of(expanded(phrases)))
 
     def before(phrases: list[str]) -> re.Pattern[str]:
-        return re.compile(rf"{any_of(expanded(phrases))}\s+{between}$")
+        return re.compile(rf"{_phrases(phrases)}\s+{between}$")
 
     def behind(phrases: list[str]) -> re.Pattern[str]:
         return re.compile(rf"\s*,?\s*{any_of(expanded(phrases))}")
@@ -262,13 +285,14 @@ def load_plans(mappings: Mappings) -> Plans:
             given=before(words["given"]),
             given_after=behind(words["given-after"]),
             in_course=before([*words["given"], *words["given-in-course"]]),
+            opens=re.compile(rf"{any_of(expanded(words['ongoing-first']))}\s"),
         )
 
-    def rule(words: Mapping[str, list[str]]) -> _Rule:
+    def rule(words: Mapping[str, list[str]], *, items: str = "") -> _Rule:
         orders = rf"{any_of(expanded(words['orders']))}\s+{between}$"
         return _Rule(
             first=re.compile(rf"\s*{orders}"),
-            planned=re.compile(rf"(?:{lead}{orders}|{any_of(expanded(words['before']))}\s+{between}$)"),
+            planned=re.compile(rf"(?:{lead}{orders}|{_phrases(words['before'])}\s+{between}{items}$)"),
             after=behind(words["after"]),
             course=course(words) if "ongoing" in words else None,
         )
@@ -278,7 +302,12 @@ def load_plans(mappings: Mappings) -> Plans:
         planned=frozenset(kinds["planned"]),
         assessed=frozenset(kinds["assessed"]),
         course=frozenset(kinds["course"]),
-        rules={label: rule(table[label]) for label in ("drug", "test", "treatment")},
+        stay=frozenset(kinds["stay"]),
+        rules={
+            "drug": rule(table["drug"]),
+            "test": rule(table["test"]),
+            "treatment": rule(table["treatment"], items=_ITEMS),
+        },
         started=_Started(
             started=before(drug["started"]),
             discharged=before(drug["discharged"]),
@@ -286,6 +315,7 @@ def load_plans(mappings: Mappings) -> Plans:
             ended=words(drug["ended"]),
             doubted=words(drug["doubted"]),
             acute=words(drug["acute"]),
+            runs=re.compile(rf"{any_of(expanded(drug['runs']))}\s+$"),
         ),
         done=re.compile(rf"(?:\s+\w+){{0,4}}\s+{any_of(table['done'])}"),
         past=words(table["past"]),
@@ -296,6 +326,15 @@ def load_plans(mappings: Mappings) -> Plans:
         clause=re.compile(rf"{_LINE_START}{between}$"),
         own=re.compile(rf"\s*{between}$"),
     )
+
+
+def _phrases(phrases: list[str]) -> str:
+    """A pattern of these phrases; in one " ... " are up to eight words."""
+    found = [any_of(expanded(whole))] if (whole := [phrase for phrase in phrases if " ... " not in phrase]) else []
+    for phrase in phrases:
+        if phrase not in whole:
+            found.append(_GAP.join(any_of(expanded([part])) for part in phrase.split(" ... ")))
+    return f"(?:{'|'.join(found)})"
 
 
 def _is_over(date: str | None, fact: Fact) -> bool:
@@ -309,7 +348,8 @@ def _list_start(text: str, facts: Sequence[Fact], index: int, start: int) -> int
         previous = facts[index - 1].mention
         if previous.label == "problem" or previous.span.start < start:
             break
-        if not _JOINT.fullmatch(text, _end(previous, at), at):
+        joint = _JOINT.fullmatch(text, _end(previous, at), at)
+        if not joint and not (previous.label == "treatment" and _WITH.fullmatch(text, previous.span.end, at)):
             break
         index -= 1
         at = _begin(text, facts[index].mention, start)
