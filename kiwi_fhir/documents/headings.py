@@ -184,6 +184,7 @@ def _name_end(text: str, at: int) -> int:
     return at
 
 
+@lru_cache(maxsize=4096)
 def heading_words(name: str) -> str:
     """`name` in lower case, without what stands in brackets and without punctuation; `&` and `/` are "and"."""
     return " ".join(_OTHER.sub("", _AND.sub(" and ", _BRACKETS.sub("", name.lower()))).split())

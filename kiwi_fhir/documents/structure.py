@@ -70,7 +70,10 @@ PartT = TypeVar("PartT", Item, Answer, Cell)
 
 @dataclass(frozen=True, slots=True)
 class Structure:
-    """The structure of a text of `length` characters. `lines` and `sentences` hold where each starts, from 0 on."""
+    """The structure of a text of `length` characters. `lines` and `sentences` hold where each starts, from 0 on.
+
+    `kinds` are the kinds of its sections.
+    """
 
     length: int
     lines: list[int]
@@ -79,6 +82,7 @@ class Structure:
     items: list[Item]
     answers: list[Answer]
     cells: list[Cell]
+    kinds: frozenset[str] = frozenset()
 
     def line_at(self, offset: int) -> Span:
         """The line with the character at `offset`, with its end."""
@@ -186,6 +190,7 @@ def read_structure(text: str, headings: Headings) -> Structure:
         items=items,
         answers=read_answers(text, [section.name for section in sections if section.kind is not None], systems),
         cells=read_cells(text, lines),
+        kinds=frozenset(section.kind for section in sections if section.kind is not None),
     )
 
 

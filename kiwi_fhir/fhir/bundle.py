@@ -129,8 +129,7 @@ class BundleWriter:
 
     def _is_unnamed(self, fact: Fact) -> bool:
         """Whether a drug or treatment has no name, and nothing says how it stands: "the procedure", "therapy"."""
-        pattern = self._rules.unnamed.get(fact.mention.label)
-        if pattern is None or pattern.fullmatch(fact.text) is None:
+        if not self._rules.is_unnamed(fact):
             return False
         return (state(self._rules, fact) if fact.mention.label == "drug" else treatment_state(fact)) == "otherwise"
 

@@ -5,7 +5,6 @@ The pairs of ALLOWED_PAIRS must all be there, so that a modifier is mapped or le
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -55,7 +54,7 @@ ELEMENTS: dict[MentionLabel, dict[ModifierLabel, str]] = {
 }
 _FIXED: frozenset[ModifierLabel] = frozenset({"negation", "uncertain", "condition", "subject"})
 _NONE = "none"
-_NAMELESS = r"(?:a|an|the|this|that|these|those|his|her|their|my|your|our|any|some|all|other|further|additional)"
+_NAMELESS = frozenset("a an the this that these those his her their my your our any some all other further".split())
 #: Places by how much they count against others, the most first.
 _RANKS = ("assessments", "narratives", "lists")
 
@@ -171,11 +170,21 @@ class Rules:
     test: dict[str, Any]
     allergy: dict[str, str]
     ignored_sections: frozenset[str]
-    unnamed: Mapping[MentionLabel, re.Pattern[str]]
+    unnamed: Mapping[MentionLabel, frozenset[str]]
     not_blood: frozenset[str]
     merge: bool
     places: tuple[frozenset[str], ...]
     passing: tuple[str, ...]
+
+    def is_unnamed(self, fact: Fact) -> bool:
+        """Whether the words of a drug or treatment name none: "the procedure", "other medications"."""
+        names = self.unnamed.get(fact.mention.label)
+        if names is None:
+            return False
+        words = fact.text.lower().split()
+        while len(words) > 1 and words[0] in _NAMELESS:
+            del words[0]
+        return " ".join(words) in names
 
     def trim(self, fact: Fact) -> Fact:
         """`fact` without what the elements table leaves out."""
@@ -226,14 +235,9 @@ def load_rules(mappings: Mappings) -> Rules:
         test={**table["test"], "negative_words": frozenset(map(str.lower, table["test"]["negative_words"]))},
         allergy=table["allergy"],
         ignored_sections=frozenset(table["sections"]["ignored"]),
-        unnamed={label: _unnamed(table["unnamed"][label]) for label in ("drug", "treatment")},
+        unnamed={label: frozenset(map(str.lower, table["unnamed"][label])) for label in ("drug", "treatment")},
         not_blood=frozenset(mappings.table("relationships")["not_blood"]),
         merge=table["merge"],
         places=tuple(frozenset(table["conflicts"][rank]) for rank in _RANKS),
         passing=tuple(table["conflicts"]["passing"]),
     )
-
-
-def _unnamed(names: list[str]) -> re.Pattern[str]:
-    """Any of `names`, with words before it that name nothing either."""
-    return re.compile(rf"(?:{_NAMELESS}\s+)*(?:{'|'.join(map(re.escape, names)) or '(?!)'})", re.IGNORECASE)

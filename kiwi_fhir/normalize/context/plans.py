@@ -20,7 +20,7 @@ _COURSE: dict[str, Schema] = dict.fromkeys(
 )
 #: The schema of [plan] in assertion.toml.
 PLANS: dict[str, Schema] = {
-    **dict.fromkeys(("lead", "between", "done", "past", "unless", "not", "ahead", "headings"), ListOf(str)),
+    **dict.fromkeys(("lead", "between", "done", "past", "unless", "not", "ahead", "headings", "alone", "then", "undone"), ListOf(str)),
     "drug": {
         **_WORDS,
         **_COURSE,
@@ -35,10 +35,11 @@ Plan = Literal["planned", "ongoing", "given"]
 _JOINT = re.compile(
     r"\s*(?:,?\s*(?:including|to include|such as|consisting of|as well as|along with|together with|plus)\b"
     r"|[,/&]|(?:,\s*)?(?:and(?:\s+(?:also|then))?|or)\b)"
-    r"\s*(?:(?:a|an|the|her|his|one|two|three)\s+)?(?:doses?\s+of\s+)?"
+    r"\s*(?:(?:a|an|the|her|his|one|two|three|iv|intravenous|oral|po)\s+)?(?:doses?\s+of\s+)?"
 )
 _WITH = re.compile(r"\s+(?:with|using)\s+(?:(?:an?|the|iv|intravenous|oral)\s+)?")  # from a treatment to what it is made with
 _OF = re.compile(r"\s+(?:of\s+)?(?:iv\s+)?")
+_BEFORE = ("ongoing", "ongoing-first", "given", "given-in-course", "started", "discharged")
 _LASTING = frozenset({"frequency", "duration"})
 _REACH = 70  # characters before a mention in which its cue stands
 # Bounds that no real sentence reaches keep the time linear.
@@ -98,14 +99,37 @@ class _Course:
     in_course: re.Pattern[str]
 
     opens: re.Pattern[str]
+    refused: re.Pattern[str]
+    alone: re.Pattern[str]
+    alone_first: re.Pattern[str]
+    then: re.Pattern[str]
+    cues: re.Pattern[str]
+    cues_after: re.Pattern[str]
+
+    def has_cue(self, text: str, mention: Mention, place: _Place) -> bool:
+        """Whether any words beside it say anything: few mentions have some, and this is quickly known."""
+        return bool(
+            place.before(self.cues, text)
+            or place.after(self.cues_after, text)
+            or self.opens.match(text, mention.span.start, mention.span.end)
+        )
 
     def goes_on(self, text: str, mention: Mention, place: _Place) -> bool:
-        return bool(
-            self.opens.match(text, mention.span.start, mention.span.end)
-            or place.before(self.ongoing, text)
-            or place.before(self.ongoing_inside, text)
-            or place.first(self.ongoing_first, text)
-            or place.after(self.ongoing_after, text)
+        if self.opens.match(text, mention.span.start, mention.span.end) or place.after(self.ongoing_after, text):
+            return True
+        for found in (
+            place.before(self.ongoing, text),
+            place.before(self.ongoing_inside, text),
+            place.first(self.ongoing_first, text),
+        ):
+            if found is not None and not self.refused.search(text, place.low, found.start()):
+                return True
+        return False
+
+    def is_alone(self, text: str, place: _Place) -> bool:
+        """Whether it stands behind a word of `alone` that begins a clause: "asthma, on albuterol"."""
+        return bool(place.before(self.alone, text) or place.first(self.alone_first, text)) and not (
+            self.then.search(text, place.start, place.at) or self.then.search(text, place.behind[-1], place.end)
         )
 
     def was_given(self, text: str, place: _Place, *, course: bool) -> bool:
@@ -147,6 +171,7 @@ class Plans:
     unless: re.Pattern[str]
     negated: re.Pattern[str]
     ahead: re.Pattern[str]
+    undone: re.Pattern[str]
     headings: re.Pattern[str]
     clause: re.Pattern[str]
     own: re.Pattern[str]
@@ -190,8 +215,12 @@ class Plans:
     def _read_course(
         self, text: str, mention: Mention, course: _Course, place: _Place, structure: Structure
     ) -> Plan | None:
+        if not course.has_cue(text, mention, place):
+            return self._read_place(text, mention, place, structure)
         if course.goes_on(text, mention, place):
             return "ongoing" if not self.unless.search(text, place.start, place.at) else None
+        if mention.section not in self.course and course.is_alone(text, place):
+            return "ongoing"
         if mention.label == "drug":
             cue = place.before(self.started.started, text)
             discharged = place.before(self.started.discharged, text) if cue is None else None
@@ -199,6 +228,10 @@ class Plans:
                 return self._read_started(text, mention, place, structure, cue)
         if self._is_given(text, mention, course, place):
             return "given"
+        return self._read_place(text, mention, place, structure)
+
+    def _read_place(self, text: str, mention: Mention, place: _Place, structure: Structure) -> Plan | None:
+        """What the section says of a mention beside which no words do."""
         section = structure.section_at(mention.span.start)
         if section is not None and self.headings.fullmatch(heading_words(section.name.of(text))):
             return None if self.ahead.search(text, place.begin, min(place.end, mention.span.end + _SENTENCE)) else "given"
@@ -210,7 +243,8 @@ class Plans:
         if course is None or (not inside and any(held.label in _LASTING for held in mention.modifiers)):
             return False
         return course.was_given(text, place, course=inside) and not (
-            self.unless.search(text, place.start, place.at) or self.negated.search(text, place.start, place.at)
+            self.undone.search(text, mention.span.end, min(place.end, mention.span.end + _SENTENCE))
+            or self.unless.search(text, place.start, place.at) or self.negated.search(text, place.start, place.at)
         )
 
     def _read_started(
@@ -234,8 +268,7 @@ class Plans:
             return None
         known = mention.section in (*self.planned, *self.assessed)
         if cue is not None and not known:
-            stay = any(section.kind in self.stay for section in structure.sections)
-            if first or stay or rule.acute.search(text, place.start, mention.span.end) or rule.runs_in(text, mention):
+            if first or not self.stay.isdisjoint(structure.kinds) or rule.acute.search(text, place.start, mention.span.end) or rule.runs_in(text, mention):
                 return None
         lasts = any(held.label == "duration" for held in mention.modifiers)
         inside = known or (cue is None and mention.section in (None, *self.course))
@@ -253,7 +286,9 @@ class Plans:
             return None
         if not (listed or place.before(self.clause, text) or place.first(self.own, text)):
             return None
-        if not _ALONE.match(text, place.behind[-1], place.end) or self.ahead.search(text, place.start, place.at):
+        section = structure.section_at(mention.span.start)
+        start = place.start if section is None else max(place.start, section.body.start)
+        if not _ALONE.match(text, place.behind[-1], place.end) or self.ahead.search(text, start, place.at):
             return None
         return "planned" if planned or "duration" in labels else "ongoing"
 
@@ -264,7 +299,7 @@ def load_plans(mappings: Mappings) -> Plans:
     table: dict[str, Any] = assertion["plan"]
     kinds: dict[str, list[str]] = assertion["sections"]
     lead = rf"(?:{_LINE_START}|{any_of(table['lead'])}\s+(?:\w+ly\s+)?)"
-    between = rf"(?:{any_of(expanded(table['between']))}\s+)*"
+    between = rf"(?:(?:{any_of(expanded(table['between']))}|\d+)\s+)*"
 
     def words(phrases: list[str]) -> re.Pattern[str]:
         return re.compile(any_of(expanded(phrases)))
@@ -277,6 +312,7 @@ def load_plans(mappings: Mappings) -> Plans:
 
     def course(words: Mapping[str, list[str]]) -> _Course:
         first = rf"{any_of(expanded(words['ongoing-first']))}\s+{between}$"
+        alone = rf"{any_of(expanded(table['alone']))}\s+{between}$"
         return _Course(
             ongoing=before(words["ongoing"]),
             ongoing_first=re.compile(rf"\s*{first}"),
@@ -286,6 +322,12 @@ def load_plans(mappings: Mappings) -> Plans:
             given_after=behind(words["given-after"]),
             in_course=before([*words["given"], *words["given-in-course"]]),
             opens=re.compile(rf"{any_of(expanded(words['ongoing-first']))}\s"),
+            refused=re.compile(rf"{any_of(expanded(table['not']))}\s+(?:[\w']+\s+){{0,2}}$"),
+            alone=re.compile(rf"(?:{_LINE_START}|\(|\band\s+){alone}"),
+            alone_first=re.compile(rf"\s*{alone}"),
+            then=re.compile(any_of(expanded(table["then"]))),
+            cues=before([phrase for key in _BEFORE for phrase in words.get(key, ())] + table["alone"]),
+            cues_after=behind([*words["ongoing-after"], *words["given-after"]]),
         )
 
     def rule(words: Mapping[str, list[str]], *, items: str = "") -> _Rule:
@@ -322,6 +364,7 @@ def load_plans(mappings: Mappings) -> Plans:
         unless=words(table["unless"]),
         negated=words(table["not"]),
         ahead=words(table["ahead"]),
+        undone=words(table["undone"]),
         headings=words(table["headings"]),
         clause=re.compile(rf"{_LINE_START}{between}$"),
         own=re.compile(rf"\s*{between}$"),
@@ -348,7 +391,8 @@ def _list_start(text: str, facts: Sequence[Fact], index: int, start: int) -> int
         previous = facts[index - 1].mention
         if previous.label == "problem" or previous.span.start < start:
             break
-        joint = _JOINT.fullmatch(text, _end(previous, at), at)
+        ends = (_end(previous, at), previous.span.end)  # "dexamethasone, IV ampicillin": whose IV it is is not sure
+        joint = any(_JOINT.fullmatch(text, end, at) for end in ends)
         if not joint and not (previous.label == "treatment" and _WITH.fullmatch(text, previous.span.end, at)):
             break
         index -= 1
