@@ -54,7 +54,8 @@ ELEMENTS: dict[MentionLabel, dict[ModifierLabel, str]] = {
 }
 _FIXED: frozenset[ModifierLabel] = frozenset({"negation", "uncertain", "condition", "subject"})
 _NONE = "none"
-_NAMELESS = frozenset("a an the this that these those his her their my your our any some all other further".split())
+_NAMELESS = frozenset(["a", "an", "the", "this", "that", "these", "those", "his", "her", "their", "my", "your", "our"])
+_NAMELESS |= {"any", "some", "all", "other", "further"}
 #: Places by how much they count against others, the most first.
 _RANKS = ("assessments", "narratives", "lists")
 

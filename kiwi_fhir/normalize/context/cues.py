@@ -184,7 +184,9 @@ def load_phrases(context: Mapping[str, Any], frames: Mapping[str, Any]) -> Phras
             frozenset(frame["mentions"]),
             frame.get("words", _WORDS),
             "before",
-            re.compile(any_of(expanded((*_without(context["ends"], frame.get("through", ())), *frame.get("ends", ()))))),
+            re.compile(
+                any_of(expanded((*_without(context["ends"], frame.get("through", ())), *frame.get("ends", ()))))
+            ),
             rest=frame.get("reach") == "rest",
             unless=re.compile(any_of(expanded(frame["unless"]))) if frame.get("unless") else None,
         )

@@ -9,6 +9,16 @@ from typing import Any, Literal
 
 from kiwi_fhir.documents.headings import heading_words
 from kiwi_fhir.documents.structure import Structure
+from kiwi_fhir.normalize.context.courses import (
+    ADVERB,
+    SENTENCE,
+    Course,
+    Place,
+    Started,
+    end_of,
+    list_end,
+    list_start,
+)
 from kiwi_fhir.normalize.context.phrases import expanded
 from kiwi_fhir.normalize.text.trie import any_of
 from kiwi_fhir.tables import ListOf, Mappings, Schema
@@ -20,7 +30,10 @@ _COURSE: dict[str, Schema] = dict.fromkeys(
 )
 #: The schema of [plan] in assertion.toml.
 PLANS: dict[str, Schema] = {
-    **dict.fromkeys(("lead", "between", "done", "past", "unless", "not", "ahead", "headings", "alone", "then", "undone"), ListOf(str)),
+    **dict.fromkeys(
+        ("lead", "between", "done", "past", "unless", "not", "ahead", "headings", "alone", "then", "undone"),
+        ListOf(str),
+    ),
     "drug": {
         **_WORDS,
         **_COURSE,
@@ -32,48 +45,13 @@ PLANS: dict[str, Schema] = {
 
 Plan = Literal["planned", "ongoing", "given"]
 
-_JOINT = re.compile(
-    r"\s*(?:,?\s*(?:including|to include|such as|consisting of|as well as|along with|together with|plus)\b"
-    r"|[,/&]|(?:,\s*)?(?:and(?:\s+(?:also|then))?|or)\b)"
-    r"\s*(?:(?:a|an|the|her|his|one|two|three|iv|intravenous|oral|po)\s+)?(?:doses?\s+of\s+)?"
-)
-_WITH = re.compile(r"\s+(?:with|using)\s+(?:(?:an?|the|iv|intravenous|oral)\s+)?")  # from a treatment to what it is made with
-_OF = re.compile(r"\s+(?:of\s+)?(?:iv\s+)?")
 _BEFORE = ("ongoing", "ongoing-first", "given", "given-in-course", "started", "discharged")
 _LASTING = frozenset({"frequency", "duration"})
 _REACH = 70  # characters before a mention in which its cue stands
-# Bounds that no real sentence reaches keep the time linear.
-_SENTENCE, _LONGEST_LIST = 300, 30
-_ADVERB = 15  # characters before a cue or drug in which a word that goes with it stands
 _GAP = r"(?:\s+[\w'/&-]+){0,8}?\s+"
 _ITEMS = r"(?:(?:[a-z'-]+\s+)?[a-z'-]+,\s+){0,2}"  # of a list, which no mention covers
 _ALONE = re.compile(r"\s*(?:$|[.,;)\n]|(?:for|until|to|and|with|x|times|as|prn)\b)")
 _LINE_START = r"(?:[.;:,\n•*-]\s*|\d\s?[.)]\s*)"
-
-
-@dataclass(frozen=True, slots=True)
-class _Place:
-    """Where to look for the words beside a mention: in the sentence `[start, end)`, before `at`, where its list begins.
-
-    `low` is how far back its cue may stand, `low == begin` that this is where the sentence begins; `behind` are the
-    places behind it, with and without its modifiers.
-    """
-
-    begin: int
-    start: int
-    low: int
-    at: int
-    behind: tuple[int, ...]
-    end: int
-
-    def before(self, pattern: re.Pattern[str], text: str) -> re.Match[str] | None:
-        return pattern.search(text, self.low, self.at)
-
-    def first(self, pattern: re.Pattern[str], text: str) -> re.Match[str] | None:
-        return pattern.match(text, self.low, self.at) if self.low == self.begin else None
-
-    def after(self, pattern: re.Pattern[str], text: str) -> re.Match[str] | None:
-        return next((found for place in self.behind if (found := pattern.match(text, place, self.end))), None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,77 +61,7 @@ class _Rule:
     first: re.Pattern[str]
     planned: re.Pattern[str]
     after: re.Pattern[str]
-    course: _Course | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class _Course:
-    """What says that a drug or treatment goes on (`ongoing`) or was given; `in_course` in a hospital's course only."""
-
-    ongoing: re.Pattern[str]
-    ongoing_first: re.Pattern[str]
-    ongoing_inside: re.Pattern[str]
-    ongoing_after: re.Pattern[str]
-    given: re.Pattern[str]
-    given_after: re.Pattern[str]
-    in_course: re.Pattern[str]
-
-    opens: re.Pattern[str]
-    refused: re.Pattern[str]
-    alone: re.Pattern[str]
-    alone_first: re.Pattern[str]
-    then: re.Pattern[str]
-    cues: re.Pattern[str]
-    cues_after: re.Pattern[str]
-
-    def has_cue(self, text: str, mention: Mention, place: _Place) -> bool:
-        """Whether any words beside it say anything: few mentions have some, and this is quickly known."""
-        return bool(
-            place.before(self.cues, text)
-            or place.after(self.cues_after, text)
-            or self.opens.match(text, mention.span.start, mention.span.end)
-        )
-
-    def goes_on(self, text: str, mention: Mention, place: _Place) -> bool:
-        if self.opens.match(text, mention.span.start, mention.span.end) or place.after(self.ongoing_after, text):
-            return True
-        for found in (
-            place.before(self.ongoing, text),
-            place.before(self.ongoing_inside, text),
-            place.first(self.ongoing_first, text),
-        ):
-            if found is not None and not self.refused.search(text, place.low, found.start()):
-                return True
-        return False
-
-    def is_alone(self, text: str, place: _Place) -> bool:
-        """Whether it stands behind a word of `alone` that begins a clause: "asthma, on albuterol"."""
-        return bool(place.before(self.alone, text) or place.first(self.alone_first, text)) and not (
-            self.then.search(text, place.start, place.at) or self.then.search(text, place.behind[-1], place.end)
-        )
-
-    def was_given(self, text: str, place: _Place, *, course: bool) -> bool:
-        return bool(place.before(self.in_course if course else self.given, text) or place.after(self.given_after, text))
-
-
-@dataclass(frozen=True, slots=True)
-class _Started:
-    """A drug was started or left with: it is taken, but where the words behind it end that or raise doubts."""
-
-    started: re.Pattern[str]
-    discharged: re.Pattern[str]
-    first: re.Pattern[str]
-    ended: re.Pattern[str]
-    doubted: re.Pattern[str]
-    acute: re.Pattern[str]
-    runs: re.Pattern[str]
-
-    def runs_in(self, text: str, mention: Mention) -> bool:
-        """Whether a drug is given into a vein, by its route or the word before it."""
-        start = mention.span.start
-        return self.runs.search(text, max(0, start - _ADVERB), start) is not None or any(
-            held.label == "route" and self.runs.match(f"{held.span.of(text)} ") for held in mention.modifiers
-        )
+    course: Course | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,7 +73,7 @@ class Plans:
     course: frozenset[str]
     stay: frozenset[str]
     rules: Mapping[str, _Rule]
-    started: _Started
+    started: Started
     done: re.Pattern[str]
     past: re.Pattern[str]
     unless: re.Pattern[str]
@@ -189,15 +97,15 @@ class Plans:
             return None
         sentence = structure.sentence_at(mention.span.start)
         begin, end = sentence.start, sentence.end
-        start = max(begin, mention.span.start - _SENTENCE)
-        last = _list_end(text, facts, index, end)
+        start = max(begin, mention.span.start - SENTENCE)
+        last = list_end(text, facts, index, end)
         after = rule.after.match(text, last, end)
         if mention.label == "test" and after is None and self.done.match(text, mention.span.end, end):
             return None
-        at = _list_start(text, facts, index, start)
+        at = list_start(text, facts, index, start)
         low = max(start, at - _REACH)
-        behind = (mention.span.end, _end(mention, end)) if mention.label == "drug" else (last,)
-        place = _Place(begin, start, low, at, behind, end)
+        behind = (mention.span.end, end_of(mention, end)) if mention.label == "drug" else (last,)
+        place = Place(begin, start, low, at, behind, end)
         if over:
             return "given" if self._is_given(text, mention, rule.course, place) else None
         planned = place.before(rule.planned, text) or place.first(rule.first, text)
@@ -213,7 +121,7 @@ class Plans:
         return None
 
     def _read_course(
-        self, text: str, mention: Mention, course: _Course, place: _Place, structure: Structure
+        self, text: str, mention: Mention, course: Course, place: Place, structure: Structure
     ) -> Plan | None:
         if not course.has_cue(text, mention, place):
             return self._read_place(text, mention, place, structure)
@@ -230,32 +138,33 @@ class Plans:
             return "given"
         return self._read_place(text, mention, place, structure)
 
-    def _read_place(self, text: str, mention: Mention, place: _Place, structure: Structure) -> Plan | None:
+    def _read_place(self, text: str, mention: Mention, place: Place, structure: Structure) -> Plan | None:
         """What the section says of a mention beside which no words do."""
         section = structure.section_at(mention.span.start)
         if section is not None and self.headings.fullmatch(heading_words(section.name.of(text))):
-            return None if self.ahead.search(text, place.begin, min(place.end, mention.span.end + _SENTENCE)) else "given"
+            return None if self.ahead.search(text, place.start, place.stop) else "given"
         return self._read_item(text, mention, place, structure)
 
-    def _is_given(self, text: str, mention: Mention, course: _Course | None, place: _Place) -> bool:
+    def _is_given(self, text: str, mention: Mention, course: Course | None, place: Place) -> bool:
         """Whether it was given and that is over: in the hospital's course, else where no words say for how long."""
         inside = mention.section in self.course
         if course is None or (not inside and any(held.label in _LASTING for held in mention.modifiers)):
             return False
         return course.was_given(text, place, course=inside) and not (
-            self.undone.search(text, mention.span.end, min(place.end, mention.span.end + _SENTENCE))
-            or self.unless.search(text, place.start, place.at) or self.negated.search(text, place.start, place.at)
+            self.undone.search(text, mention.span.end, place.stop)
+            or self.unless.search(text, place.start, place.at)
+            or self.negated.search(text, place.start, place.at)
         )
 
     def _read_started(
-        self, text: str, mention: Mention, place: _Place, structure: Structure, cue: re.Match[str] | None
+        self, text: str, mention: Mention, place: Place, structure: Structure, cue: re.Match[str] | None
     ) -> Plan | None:
         """What became of a drug that was started (`cue`), or that the patient left with."""
         rule = self.started
         if self.unless.search(text, place.start, place.at) or self.negated.search(text, place.start, place.at):
             return None
-        first = cue is not None and rule.first.search(text, max(place.low, cue.start() - _ADVERB), cue.end()) is not None
-        stop = min(place.end, mention.span.end + _SENTENCE)
+        first = cue is not None and bool(rule.first.search(text, max(place.low, cue.start() - ADVERB), cue.end()))
+        stop = place.stop
         ended = rule.ended.search(text, mention.span.end, stop)
         if ended is not None:
             over = first or ended[0] == "until" or " but " in text[mention.span.end : ended.start()]
@@ -263,24 +172,24 @@ class Plans:
         if cue is not None and mention.section in self.course and (first or rule.runs_in(text, mention)):
             return "given"  # at the end of a stay
         if place.end < structure.length:
-            stop = min(structure.sentence_at(place.end).end, stop + _SENTENCE)
+            stop = min(structure.sentence_at(place.end).end, stop + SENTENCE)
         if rule.doubted.search(text, mention.span.end, stop) or rule.ended.search(text, mention.span.end, stop):
             return None
         known = mention.section in (*self.planned, *self.assessed)
-        if cue is not None and not known:
-            if first or not self.stay.isdisjoint(structure.kinds) or rule.acute.search(text, place.start, mention.span.end) or rule.runs_in(text, mention):
-                return None
+        acute = first or not self.stay.isdisjoint(structure.kinds) or rule.is_acute(text, mention, place)
+        if cue is not None and not known and acute:
+            return None
         lasts = any(held.label == "duration" for held in mention.modifiers)
         inside = known or (cue is None and mention.section in (None, *self.course))
         return None if lasts and not inside else "ongoing"
 
-    def _read_item(self, text: str, mention: Mention, place: _Place, structure: Structure) -> Plan | None:
+    def _read_item(self, text: str, mention: Mention, place: Place, structure: Structure) -> Plan | None:
         """An item of a plan, or a drug with how often it is taken in a plan or an assessment."""
         planned = mention.section in self.planned
         if not (planned or mention.section in self.assessed):
             return None
         item = structure.item_at(mention.span.start)
-        listed = planned and item is not None and not text[item.body.start : place.at].strip()
+        listed = planned and item is not None and not text[max(item.body.start, place.start) : place.at].strip()
         labels = {held.label for held in mention.modifiers}
         if not listed and not (mention.label == "drug" and "frequency" in labels):
             return None
@@ -310,10 +219,10 @@ def load_plans(mappings: Mappings) -> Plans:
     def behind(phrases: list[str]) -> re.Pattern[str]:
         return re.compile(rf"\s*,?\s*{any_of(expanded(phrases))}")
 
-    def course(words: Mapping[str, list[str]]) -> _Course:
+    def course(words: Mapping[str, list[str]]) -> Course:
         first = rf"{any_of(expanded(words['ongoing-first']))}\s+{between}$"
         alone = rf"{any_of(expanded(table['alone']))}\s+{between}$"
-        return _Course(
+        return Course(
             ongoing=before(words["ongoing"]),
             ongoing_first=re.compile(rf"\s*{first}"),
             ongoing_inside=re.compile(lead + first),
@@ -350,7 +259,7 @@ def load_plans(mappings: Mappings) -> Plans:
             "test": rule(table["test"]),
             "treatment": rule(table["treatment"], items=_ITEMS),
         },
-        started=_Started(
+        started=Started(
             started=before(drug["started"]),
             discharged=before(drug["discharged"]),
             first=words(drug["first"]),
@@ -382,46 +291,3 @@ def _phrases(phrases: list[str]) -> str:
 
 def _is_over(date: str | None, fact: Fact) -> bool:
     return date is not None and not any(moment.future for moment in fact.moments)
-
-
-def _list_start(text: str, facts: Sequence[Fact], index: int, start: int) -> int:
-    """Where the list of drugs, tests and treatments begins, over the modifiers between them and before it."""
-    at = _begin(text, facts[index].mention, start)
-    for _ in range(min(index, _LONGEST_LIST)):
-        previous = facts[index - 1].mention
-        if previous.label == "problem" or previous.span.start < start:
-            break
-        ends = (_end(previous, at), previous.span.end)  # "dexamethasone, IV ampicillin": whose IV it is is not sure
-        joint = any(_JOINT.fullmatch(text, end, at) for end in ends)
-        if not joint and not (previous.label == "treatment" and _WITH.fullmatch(text, previous.span.end, at)):
-            break
-        index -= 1
-        at = _begin(text, facts[index].mention, start)
-    return at
-
-
-def _list_end(text: str, facts: Sequence[Fact], index: int, end: int) -> int:
-    """Where the list of tests or treatments that a mention stands in ends: "CBC, BMP and TSH were ordered"."""
-    label = facts[index].mention.label
-    at = facts[index].mention.span.end
-    for fact in facts[index + 1 : index + _LONGEST_LIST] if label != "drug" else ():
-        span = fact.mention.span
-        if fact.mention.label != label or span.end > end or not _JOINT.fullmatch(text, at, span.start):
-            break
-        at = span.end
-    return at
-
-
-def _begin(text: str, mention: Mention, start: int) -> int:
-    """Where a drug begins with the modifiers right before it ("80 mg of IV furosemide"), behind `start`."""
-    at = mention.span.start
-    if mention.label == "drug":
-        for held in reversed(mention.modifiers):
-            if start <= held.span.start and held.span.end < at and _OF.fullmatch(text, held.span.end, at):
-                at = held.span.start
-    return at
-
-
-def _end(mention: Mention, limit: int) -> int:
-    """Where a mention ends with the modifiers behind it, before `limit`."""
-    return max([mention.span.end, *(held.span.end for held in mention.modifiers if held.span.end <= limit)])
