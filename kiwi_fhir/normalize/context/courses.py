@@ -59,7 +59,7 @@ class Course:
     """What says that a drug or treatment goes on (`ongoing`) or was given; `in_course` in a hospital's course only.
 
     `opens` are words that a mention itself begins with ("titrate topiramate"), `refused` say no before those of
-    `ongoing`; `alone` ("on") counts where a clause begins and nothing of `then` is in the sentence. `cues` and
+    `ongoing` and `given`; `alone` ("on") counts where a clause begins and nothing of `then` is in the sentence. `cues` and
     `cues_after` are all of these together.
     """
 
@@ -107,7 +107,10 @@ class Course:
 
     def was_given(self, text: str, place: Place, *, course: bool) -> bool:
         """Whether it was given or made; `course` says that it stands in the course of a hospital stay."""
-        return bool(place.before(self.in_course if course else self.given, text) or place.after(self.given_after, text))
+        found = place.before(self.in_course if course else self.given, text)
+        if found is not None and not self.refused.search(text, place.low, found.start()):
+            return True
+        return place.after(self.given_after, text) is not None
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,7 +31,21 @@ _COURSE: dict[str, Schema] = dict.fromkeys(
 #: The schema of [plan] in assertion.toml.
 PLANS: dict[str, Schema] = {
     **dict.fromkeys(
-        ("lead", "between", "done", "past", "unless", "not", "ahead", "headings", "alone", "then", "undone"),
+        (
+            "lead",
+            "between",
+            "done",
+            "past",
+            "unless",
+            "not",
+            "ahead",
+            "headings",
+            "alone",
+            "then",
+            "undone",
+            "refused",
+            "dropped",
+        ),
         ListOf(str),
     ),
     "drug": {
@@ -80,6 +94,7 @@ class Plans:
     negated: re.Pattern[str]
     ahead: re.Pattern[str]
     undone: re.Pattern[str]
+    dropped: re.Pattern[str]
     headings: re.Pattern[str]
     clause: re.Pattern[str]
     own: re.Pattern[str]
@@ -199,6 +214,8 @@ class Plans:
         start = place.start if section is None else max(place.start, section.body.start)
         if not _ALONE.match(text, place.behind[-1], place.end) or self.ahead.search(text, start, place.at):
             return None
+        if self.dropped.search(text, mention.span.end, place.stop):
+            return None
         return "planned" if planned or "duration" in labels else "ongoing"
 
 
@@ -231,7 +248,7 @@ def load_plans(mappings: Mappings) -> Plans:
             given_after=behind(words["given-after"]),
             in_course=before([*words["given"], *words["given-in-course"]]),
             opens=re.compile(rf"{any_of(expanded(words['ongoing-first']))}\s"),
-            refused=re.compile(rf"{any_of(expanded(table['not']))}\s+(?:[\w']+\s+){{0,2}}$"),
+            refused=re.compile(rf"{any_of(expanded([*table['not'], *table['refused']]))}\s+(?:[\w']+\s+){{0,2}}$"),
             alone=re.compile(rf"(?:{_LINE_START}|\(|\band\s+){alone}"),
             alone_first=re.compile(rf"\s*{alone}"),
             then=re.compile(any_of(expanded(table["then"]))),
@@ -274,6 +291,7 @@ def load_plans(mappings: Mappings) -> Plans:
         negated=words(table["not"]),
         ahead=words(table["ahead"]),
         undone=words(table["undone"]),
+        dropped=words(table["dropped"]),
         headings=words(table["headings"]),
         clause=re.compile(rf"{_LINE_START}{between}$"),
         own=re.compile(rf"\s*{between}$"),
