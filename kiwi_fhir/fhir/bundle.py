@@ -120,18 +120,15 @@ class BundleWriter:
         if label == "test" and fact.plan == "planned" and self._rules.test["planned"] == "none":
             return "planned"
         if label != "problem":
-            return "unnamed" if self._is_unnamed(fact) else None
+            if label == "test" or not self._rules.is_unnamed(fact):
+                return None
+            how = state(self._rules, fact) if label == "drug" else treatment_state(fact)
+            return "unnamed" if how == "otherwise" else None
         if fact.assertion in ("conditional", "hypothetical"):
             return fact.assertion if rules["conditional"] == "none" or fact.negated else None
         if fact.assertion == "absent" and rules["negated"] == "drop":
             return "negated"
         return None
-
-    def _is_unnamed(self, fact: Fact) -> bool:
-        """Whether a drug or treatment has no name, and nothing says how it stands: "the procedure", "therapy"."""
-        if not self._rules.is_unnamed(fact):
-            return False
-        return (state(self._rules, fact) if fact.mention.label == "drug" else treatment_state(fact)) == "otherwise"
 
     def _is_family(self, fact: Fact) -> bool:
         return fact.assertion == "associated_with_someone_else" and self.ignored(fact) is None

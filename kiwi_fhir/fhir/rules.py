@@ -179,13 +179,13 @@ class Rules:
 
     def is_unnamed(self, fact: Fact) -> bool:
         """Whether the words of a drug or treatment name none: "the procedure", "other medications"."""
-        names = self.unnamed.get(fact.mention.label)
-        if names is None:
-            return False
-        words = fact.text.lower().split()
-        while len(words) > 1 and words[0] in _NAMELESS:
-            del words[0]
-        return " ".join(words) in names
+        names = self.unnamed[fact.mention.label]
+        text = fact.text.lower()
+        first, _, rest = text.partition(" ")
+        while rest and first in _NAMELESS:
+            text = rest
+            first, _, rest = text.partition(" ")
+        return text in names
 
     def trim(self, fact: Fact) -> Fact:
         """`fact` without what the elements table leaves out."""

@@ -27,6 +27,7 @@ _SCHEMA: dict[str, Schema] = {
         "assessed": ListOf(str),
         "course": ListOf(str),
         "stay": ListOf(str),
+        "performed": ListOf(str),
         "stopped": ListOf(str),
     },
     "plan": PLANS,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from kiwi_fhir.types import Fact, Mention
 
@@ -18,11 +19,11 @@ _WITH = re.compile(r"\s+(?:with|using)\s+(?:(?:an?|the|iv|intravenous|oral)\s+)?
 _OF = re.compile(r"\s+(?:of\s+)?(?:iv\s+)?")
 # Bounds that no real sentence reaches keep the time linear.
 SENTENCE, _LONGEST_LIST = 300, 30
+_MARK = 3  # characters of a list's mark: no word stands in so few
 ADVERB = 15  # characters before a cue or drug in which a word that goes with it stands
 
 
-@dataclass(frozen=True, slots=True)
-class Place:
+class Place(NamedTuple):
     """Where to look for the words beside a mention: in the sentence `[start, end)`, before `at`, where its list begins.
 
     `low` is how far back its cue may stand, `low == begin` that this is where the sentence begins; `behind` are the
@@ -59,8 +60,8 @@ class Course:
     """What says that a drug or treatment goes on (`ongoing`) or was given; `in_course` in a hospital's course only.
 
     `opens` are words that a mention itself begins with ("titrate topiramate"), `refused` say no before those of
-    `ongoing` and `given`; `alone` ("on") counts where a clause begins and nothing of `then` is in the sentence. `cues` and
-    `cues_after` are all of these together.
+    `ongoing` and `given`; `alone` ("on") counts where a clause begins and nothing of `then` is in the sentence. `cues`
+    and `cues_after` are all of these together.
     """
 
     ongoing: re.Pattern[str]
@@ -81,7 +82,7 @@ class Course:
     def has_cue(self, text: str, mention: Mention, place: Place) -> bool:
         """Whether any words beside it say anything: few mentions have some, and this is quickly known."""
         return bool(
-            place.before(self.cues, text)
+            (place.at - place.low > _MARK and place.before(self.cues, text))
             or place.after(self.cues_after, text)
             or self.opens.match(text, mention.span.start, mention.span.end)
         )
@@ -145,9 +146,12 @@ def list_start(text: str, facts: Sequence[Fact], index: int, start: int) -> int:
         previous = facts[index - 1].mention
         if previous.label == "problem" or previous.span.start < start:
             break
-        ends = (end_of(previous, at), previous.span.end)  # "dexamethasone, IV ampicillin": whose IV it is is not sure
-        joint = any(_JOINT.fullmatch(text, end, at) for end in ends)
-        if not joint and not (previous.label == "treatment" and _WITH.fullmatch(text, previous.span.end, at)):
+        end, bare = end_of(previous, at), previous.span.end
+        if not (
+            _JOINT.fullmatch(text, end, at)
+            or (bare < end and _JOINT.fullmatch(text, bare, at))  # "ondansetron, IV ampicillin": whose IV is it?
+            or (previous.label == "treatment" and _WITH.fullmatch(text, bare, at))
+        ):
             break
         index -= 1
         at = _begin(text, facts[index].mention, start)

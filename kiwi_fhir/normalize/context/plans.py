@@ -86,6 +86,7 @@ class Plans:
     assessed: frozenset[str]
     course: frozenset[str]
     stay: frozenset[str]
+    performed: frozenset[str]
     rules: Mapping[str, _Rule]
     started: Started
     done: re.Pattern[str]
@@ -156,7 +157,8 @@ class Plans:
     def _read_place(self, text: str, mention: Mention, place: Place, structure: Structure) -> Plan | None:
         """What the section says of a mention beside which no words do."""
         section = structure.section_at(mention.span.start)
-        if section is not None and self.headings.fullmatch(heading_words(section.name.of(text))):
+        performed = section is not None and (section.kind is None or section.kind in self.performed)
+        if section is not None and performed and self.headings.fullmatch(heading_words(section.name.of(text))):
             return None if self.ahead.search(text, place.start, place.stop) else "given"
         return self._read_item(text, mention, place, structure)
 
@@ -271,6 +273,7 @@ def load_plans(mappings: Mappings) -> Plans:
         assessed=frozenset(kinds["assessed"]),
         course=frozenset(kinds["course"]),
         stay=frozenset(kinds["stay"]),
+        performed=frozenset(kinds["performed"]),
         rules={
             "drug": rule(table["drug"]),
             "test": rule(table["test"]),
