@@ -10,8 +10,8 @@ from typing import NamedTuple
 from kiwi_fhir.types import Fact, Mention
 
 _JOINT = re.compile(
-    r"\s*(?:,?\s*(?:including|to include|such as|consisting of|as well as|along with|together with|plus)\b"
-    r"|[,/&]|(?:,\s*)?(?:and(?:\s+(?:also|then))?|or)\b)"
+    r"\s*(?:[,/&]|(?:,\s*)?(?:and(?:\s+(?:also|then))?|or|including|to include|such as|consisting of|as well as"
+    r"|along with|together with|plus)\b)"
     r"\s*(?:(?:a|an|the|her|his|one|two|three|iv|intravenous|oral|po)\s+)?(?:doses?\s+of\s+)?"
 )
 # From a treatment to what it is made with.
@@ -19,7 +19,7 @@ _WITH = re.compile(r"\s+(?:with|using)\s+(?:(?:an?|the|iv|intravenous|oral)\s+)?
 _OF = re.compile(r"\s+(?:of\s+)?(?:iv\s+)?")
 # Bounds that no real sentence reaches keep the time linear.
 SENTENCE, _LONGEST_LIST = 300, 30
-_MARK = 3  # characters of a list's mark: no word stands in so few
+_INNER = re.compile(r"[^\w']")
 ADVERB = 15  # characters before a cue or drug in which a word that goes with it stands
 
 
@@ -36,6 +36,12 @@ class Place(NamedTuple):
     at: int
     behind: tuple[int, ...]
     end: int
+
+    def is_led(self, lasts: frozenset[str], text: str) -> bool:
+        """Whether the word right before can end a cue: it is one of `lasts`, a number, or an item of a list."""
+        words = text[self.low : self.at].rsplit(None, 1)
+        word = words[-1] if words else ""
+        return word in lasts or word[-1:].isdigit() or word[-1:] == "," or _INNER.split(word)[-1] in lasts
 
     @property
     def stop(self) -> int:
@@ -79,10 +85,10 @@ class Course:
     cues: re.Pattern[str]
     cues_after: re.Pattern[str]
 
-    def has_cue(self, text: str, mention: Mention, place: Place) -> bool:
+    def has_cue(self, text: str, mention: Mention, place: Place, *, led: bool) -> bool:
         """Whether any words beside it say anything: few mentions have some, and this is quickly known."""
         return bool(
-            (place.at - place.low > _MARK and place.before(self.cues, text))
+            (led and place.before(self.cues, text))
             or place.after(self.cues_after, text)
             or self.opens.match(text, mention.span.start, mention.span.end)
         )

@@ -75,6 +75,7 @@ class _Rule:
     first: re.Pattern[str]
     planned: re.Pattern[str]
     after: re.Pattern[str]
+    lasts: frozenset[str]  # the words that those before a mention end with
     course: Course | None = None
 
 
@@ -120,26 +121,31 @@ class Plans:
             return None
         at = list_start(text, facts, index, start)
         low = max(start, at - _REACH)
-        behind = (mention.span.end, end_of(mention, end)) if mention.label == "drug" else (last,)
+        behind: tuple[int, ...] = (last,)
+        if mention.label == "drug" and mention.modifiers:
+            behind = (mention.span.end, end_of(mention, end))
         place = Place(begin, start, low, at, behind, end)
         if over:
             return "given" if self._is_given(text, mention, rule.course, place) else None
-        planned = place.before(rule.planned, text) or place.first(rule.first, text)
+        planned = None
+        led = place.is_led(rule.lasts, text)
+        if led:
+            planned = place.before(rule.planned, text) or place.first(rule.first, text)
         if after is not None or planned is not None:
             if planned is not None and self.negated.search(text, low, planned.end()):
                 return None
             # "if pain persists, start it": neither taken nor to be taken for certain
             return None if mention.label != "test" and self.unless.search(text, start, at) else "planned"
         if rule.course is not None:
-            return self._read_course(text, mention, rule.course, place, structure)
+            return self._read_course(text, mention, rule.course, place, structure, led=led)
         if mention.section in self.planned:
             return None if fact.past or self.past.search(text, start, mention.span.start) else "planned"
         return None
 
     def _read_course(
-        self, text: str, mention: Mention, course: Course, place: Place, structure: Structure
+        self, text: str, mention: Mention, course: Course, place: Place, structure: Structure, *, led: bool
     ) -> Plan | None:
-        if not course.has_cue(text, mention, place):
+        if not course.has_cue(text, mention, place, led=led):
             return self._read_place(text, mention, place, structure)
         if course.goes_on(text, mention, place):
             return "ongoing" if not self.unless.search(text, place.start, place.at) else None
@@ -156,10 +162,10 @@ class Plans:
 
     def _read_place(self, text: str, mention: Mention, place: Place, structure: Structure) -> Plan | None:
         """What the section says of a mention beside which no words do."""
-        section = structure.section_at(mention.span.start)
-        performed = section is not None and (section.kind is None or section.kind in self.performed)
-        if section is not None and performed and self.headings.fullmatch(heading_words(section.name.of(text))):
-            return None if self.ahead.search(text, place.start, place.stop) else "given"
+        if mention.section is None or mention.section in self.performed:
+            section = structure.section_at(mention.span.start)
+            if section is not None and self.headings.fullmatch(heading_words(section.name.of(text))):
+                return None if self.ahead.search(text, place.start, place.stop) else "given"
         return self._read_item(text, mention, place, structure)
 
     def _is_given(self, text: str, mention: Mention, course: Course | None, place: Place) -> bool:
@@ -238,9 +244,13 @@ def load_plans(mappings: Mappings) -> Plans:
     def behind(phrases: list[str]) -> re.Pattern[str]:
         return re.compile(rf"\s*,?\s*{any_of(expanded(phrases))}")
 
+    def lasts(phrases: list[str]) -> frozenset[str]:
+        return frozenset(phrase.split()[-1] for phrase in expanded([*phrases, *table["between"], *table["alone"]]))
+
     def course(words: Mapping[str, list[str]]) -> Course:
         first = rf"{any_of(expanded(words['ongoing-first']))}\s+{between}$"
         alone = rf"{any_of(expanded(table['alone']))}\s+{between}$"
+        every = [phrase for key in _BEFORE for phrase in words.get(key, ())] + table["alone"]
         return Course(
             ongoing=before(words["ongoing"]),
             ongoing_first=re.compile(rf"\s*{first}"),
@@ -254,7 +264,7 @@ def load_plans(mappings: Mappings) -> Plans:
             alone=re.compile(rf"(?:{_LINE_START}|\(|\band\s+){alone}"),
             alone_first=re.compile(rf"\s*{alone}"),
             then=re.compile(any_of(expanded(table["then"]))),
-            cues=before([phrase for key in _BEFORE for phrase in words.get(key, ())] + table["alone"]),
+            cues=before(every),
             cues_after=behind([*words["ongoing-after"], *words["given-after"]]),
         )
 
@@ -264,6 +274,7 @@ def load_plans(mappings: Mappings) -> Plans:
             first=re.compile(rf"\s*{orders}"),
             planned=re.compile(rf"(?:{lead}{orders}|{_phrases(words['before'])}\s+{between}{items}$)"),
             after=behind(words["after"]),
+            lasts=lasts([phrase for key in ("orders", "before", *_BEFORE) for phrase in words.get(key, ())]),
             course=course(words) if "ongoing" in words else None,
         )
 
