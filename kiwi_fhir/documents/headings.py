@@ -68,11 +68,11 @@ class Headings:
 
     def kind(self, name: str) -> str | None:
         """The kind of section that a whole heading of this name opens."""
-        return self.kinds.get(_plain(name)) or self.kinds.get(_plain(_AND.sub("", name)))
+        return self.kinds.get(heading_words(name)) or self.kinds.get(heading_words(_AND.sub("", name)))
 
     def kind_within(self, name: str) -> str | None:
         """The kind that the first words of a longer heading decide ("DISCHARGE MEDICATIONS ON TRANSFER")."""
-        words = _plain(name).split()
+        words = heading_words(name).split()
         if len(words) > _MOST_WORDS or not _SENTENCE.isdisjoint(words):
             return None
         for first in range(len(words)):
@@ -126,7 +126,7 @@ class Headings:
         if not _NAME.fullmatch(name) or name[-1] in ".,'’" or (goes_on and name[0].islower()):
             return
         kind = self.kind(name) or (self.kind_within(name) if name.isupper() else None)
-        if kind is not None and not (name[0].islower() and _plain(name) in self.parts):
+        if kind is not None and not (name[0].islower() and heading_words(name) in self.parts):
             kind = open_kind if self._is_part(name, open_kind) else kind
             yield Heading(start, end, Span(first, first + len(name)), kind)
 
@@ -175,7 +175,7 @@ class Headings:
         return (start, kind) if kind is not None and stands and len(name) > 1 else None
 
     def _is_part(self, name: str, open_kind: str | None) -> bool:
-        return open_kind in self.part_of and _plain(name) in self.parts
+        return open_kind in self.part_of and heading_words(name) in self.parts
 
 
 def _name_end(text: str, at: int) -> int:
@@ -184,7 +184,8 @@ def _name_end(text: str, at: int) -> int:
     return at
 
 
-def _plain(name: str) -> str:
+@lru_cache(maxsize=4096)
+def heading_words(name: str) -> str:
     """`name` in lower case, without what stands in brackets and without punctuation; `&` and `/` are "and"."""
     return " ".join(_OTHER.sub("", _AND.sub(" and ", _BRACKETS.sub("", name.lower()))).split())
 
@@ -204,11 +205,11 @@ def load_headings(mappings: Mappings) -> Headings:
     for kind, section in table.items():
         for key, into in (("headers", "headers"), ("parts", "headers"), ("within", "within")):
             for header in section.get(key, ()):
-                name = _plain(header)
+                name = heading_words(header)
                 if name in found[into]:
                     mappings.refuse("sections", f"{kind}.{key}", f"'{name}' stands under '{found[into][name]}' too")
                 found[into][name] = kind
-        parts.update(map(_plain, section.get("parts", ())))
+        parts.update(map(heading_words, section.get("parts", ())))
     part_of = {f"{kind}.part_of": section["part_of"] for kind, section in table.items() if "part_of" in section}
     mappings.check_sections("sections", part_of)
     return Headings(
