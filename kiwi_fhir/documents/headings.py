@@ -37,6 +37,9 @@ _TRAIL = " \t*_]}#=~"
 _MARK = re.compile(r"[:–—-]")
 _BODY = re.compile(r"(?:[ \t*_:–—]|-(?![\w.]))*")  # a dash before a word is a sign or a list mark
 _SEPARATORS = (".", ";", "!", "?", "|", "\t", ":", ",", "   ")
+_CAPITALS = re.compile(r"(?<=[\w.)%] )[A-Z][A-Z /&'-]*[ \t*_]*$")
+_WORD_START = re.compile(r"(?<![\w'-])[A-Z]")
+_FEW = 3  # letters; "HPI:" may be a part of something else
 _BRACKETS = re.compile(r"\(.*?\)")
 _OTHER = re.compile(r"[^a-z0-9 ]")
 _AND = re.compile(r"[/&+]")
@@ -101,6 +104,8 @@ class Headings:
             if low == first and at - first <= _LONGEST:
                 opened = self._at_start(text, first, at, end, dash=dash)
             opened = opened or self._inside(text, max(low, at - _LONGEST), at, low, led=bool(found), dash=dash)
+            if opened is None and not dash:
+                opened = self._shouted(text, max(low, at - _LONGEST), at)
             if opened is None:
                 continue
             begin, kind = opened
@@ -173,6 +178,19 @@ class Headings:
             return (start, None) if opens else None
         stands = (mark in ";|" and led) or (name[0].isupper() and mark not in ":,")
         return (start, kind) if kind is not None and stands and len(name) > 1 else None
+
+    def _shouted(self, text: str, low: int, at: int) -> tuple[int, str] | None:
+        """Where a known heading in capitals begins that no mark separates: "on a regular basis ALLERGIES: ...".
+
+        The longest name that ends at `at` counts.
+        """
+        run = _CAPITALS.search(text, low, at)
+        for word in _WORD_START.finditer(text, run.start(), at) if run is not None else ():
+            name = text[word.start() : at].rstrip(_TRAIL)
+            kind = self.kind(name) if len(name) > _FEW else None
+            if kind is not None:
+                return word.start(), kind
+        return None
 
     def _is_part(self, name: str, open_kind: str | None) -> bool:
         return open_kind in self.part_of and heading_words(name) in self.parts
