@@ -135,7 +135,7 @@ class Normalizer:
             plan = self._plans.read(lowered, facts, index, structure) if fact.mention.label != "problem" else None
             if plan is not None:
                 facts[index] = replace(fact, plan=plan)
-        facts = self._history.settle(lowered, facts)
+        facts = self._history.settle(lowered, facts, structure)
         facts = self._allergies.resolve(text, lowered, structure, facts)
         return [replace(fact, name=name_of(fact, self._rules)) for fact in facts]
 

@@ -180,7 +180,7 @@ class Arbiter:
                         if case.frame is None:
                             case.frame = cue.rule
                             case.reasons.append(Reason(cue.rule, phrase.span))
-                    elif (case.answer is None or cue.modifier != "negation") and _lacks(case, cue):
+                    elif case.answer is None and _lacks(case, cue):
                         case.add(Modifier(cue.modifier, phrase.span, rule=True), cue.rule)
         for case in cases:
             denials = [held.span for held in case.held if held.label == "negation"]

@@ -24,7 +24,16 @@ _SCHEMA: dict[str, Schema] = {
     "opening": ListOf(str),
     "single": ListOf(str),
     "treated": ListOf(str),
-    "lasting": {"system": str, "codes": ListOf(str), "but": ListOf(str), "words": ListOf(str), "ends": ListOf(str)},
+    "now": ListOf(str),
+    "then": ListOf(str),
+    "lasting": {
+        "system": str,
+        "codes": ListOf(str),
+        "but": ListOf(str),
+        "words": ListOf(str),
+        "always": ListOf(str),
+        "ends": ListOf(str),
+    },
 }
 
 #: Clinical statuses of course.toml that end a problem.
@@ -57,7 +66,9 @@ class History:
     codes: tuple[str, ...]
     but: tuple[str, ...]
     words: re.Pattern[str]
+    always: re.Pattern[str]
     ends: re.Pattern[str]
+    now: re.Pattern[str]
 
     def mark(self, document: Document, text: str, structure: Structure) -> Document:
         """`document` with the words right behind problems that end them or make them history, as modifiers.
@@ -86,17 +97,17 @@ class History:
                 mentions[reached] = _with(mentions[reached], modifier)
         return document if mentions == list(document.mentions) else replace(document, mentions=tuple(mentions))
 
-    def settle(self, text: str, facts: Sequence[Fact]) -> list[Fact]:
+    def settle(self, text: str, facts: Sequence[Fact], structure: Structure) -> list[Fact]:
         """`facts` with the problems as past that are; `text` is that of the note in lower case."""
         found = list(facts)
         for index, fact in enumerate(facts):
             if fact.mention.label == "problem" and not fact.negated and not fact.relatives:
-                past = self._is_past(text, facts, index)
+                past = self._is_past(text, facts, index, structure)
                 if past != fact.past:
                     found[index] = replace(fact, past=past)
         return found
 
-    def _is_past(self, text: str, facts: Sequence[Fact], index: int) -> bool:
+    def _is_past(self, text: str, facts: Sequence[Fact], index: int, structure: Structure) -> bool:
         fact = facts[index]
         span = fact.mention.span
         moments = [moment for moment in fact.moments if self._is_history(text, moment, span)]
@@ -111,7 +122,10 @@ class History:
             return True
         if not (listed or stated):
             return False
-        return not (self._lasts(text, fact) or self._is_current(text, facts, index))
+        sentence = structure.sentence_at(span.start)
+        if not stated and self.now.search(text, max(sentence.start, span.start - _REACH), span.start) is not None:
+            return False  # "PMH: He has back pain and swelling."
+        return not (self._lasts(fact) or self._is_current(text, facts, index))
 
     def _is_history(self, text: str, moment: Moment, span: Span) -> bool:
         """Whether a time says that the problem at `span` is history, and not what stands between."""
@@ -122,11 +136,13 @@ class History:
             return True
         return span.start - said.end <= _REACH and _BEYOND.search(text, said.end, span.start) is None
 
-    def _lasts(self, text: str, fact: Fact) -> bool:
+    def _lasts(self, fact: Fact) -> bool:
         """Whether the problem is a disease that lasts, by its code, or without one by its words."""
         words = plain(fact.text)
         if self.ends.search(words) is not None:
             return False
+        if self.always.search(words) is not None:
+            return True
         codes = [coding.code or "" for coding in fact.codings if coding.system == self.system]
         if codes:
             return any(code.startswith(self.codes) and not code.startswith(self.but) for code in codes)
@@ -167,7 +183,12 @@ def load_history(mappings: Mappings) -> History:
         codes=tuple(lasting["codes"]),
         but=tuple(lasting["but"]),
         words=re.compile(rf"{_phrases(lasting['words'])}{_OF}"),
+        always=re.compile(_phrases(lasting["always"])),
         ends=re.compile(_phrases(lasting["ends"])),
+        now=re.compile(
+            rf"\b(?:he|she|they|patient|pt|also|still|currently|who)\s+{_phrases(table['now'])}"
+            rf"(?:(?!{_phrases(table['then'])})[^.;:])*$"
+        ),
     )
 
 

@@ -83,7 +83,9 @@ class PhraseBook(Generic[Says]):
         self._nodes: list[frozenset[int]] = []
         self._found: list[tuple[Says, ...]] = []
         self._state(self._closed([first], spaced=True))
-        self._begins = re.compile(rf"(?<!\w)(?={'|'.join(self._beginnings(0, _FIRST))})")
+        # Between words there are borders, beside other marks ("?stroke") there need be none.
+        begins = "|".join(self._beginnings(0, _FIRST))
+        self._begins = re.compile(rf"(?:(?<!\w)|(?=\W))(?={begins})")
 
     def search(self, text: str, at: int) -> tuple[Span, tuple[Says, ...]] | None:
         """The first and longest phrase of `text` (lower case) from `at` on that stands between borders of words.
@@ -129,7 +131,8 @@ class PhraseBook(Generic[Says]):
             state = self._step(state, mark) if after is None else after
             if state == _DEAD:
                 break
-            if self._found[state] and not spaced and not (at < size and (text[at].isalnum() or text[at] == "_")):
+            ends = at == size or not (_is_letter(mark) and _is_letter(text[at]))
+            if self._found[state] and not spaced and ends:
                 end, found = at, self._found[state]
         return end, found
 
@@ -225,3 +228,7 @@ class PhraseBook(Generic[Says]):
     def _ends(self, node: int) -> bool:
         marks = {mark for after in self._closed([node], spaced=False) for mark in self._edges[after]}
         return not marks or " " in marks or not any(mark.isalnum() for mark in marks)
+
+
+def _is_letter(mark: str) -> bool:
+    return mark.isalnum() or mark == "_"

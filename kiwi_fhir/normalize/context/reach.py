@@ -91,10 +91,14 @@ class Reach:
                 return
             if not cue.rest:
                 near = self._is_near(start, at, cue.words) if first else self._is_listed(cue, start, mention.span)
-                # What is spoken of only may be listed with others: "vaccinated against influenza and hepatitis B".
-                if not near or (mention.label not in cue.mentions and cue.modifier is not None):
+                # What is spoken of only may be listed with others: "vaccinated against influenza and hepatitis B"; and
+                # problems that are denied with treatments: "denies stroke, pacemaker, diabetes".
+                denied = cue.modifier == "negation" and mention.label == "treatment" and not first
+                if not near or (mention.label not in cue.mentions and cue.modifier is not None and not denied):
                     return
-            if mention.label in cue.mentions and not (
+            else:
+                denied = False
+            if (denied or mention.label in cue.mentions) and not (
                 cue.unless and cue.unless.search(self.text, start, mention.span.end)
             ):
                 yield index
