@@ -27,6 +27,10 @@ from kiwi_fhir.types import ALLOWED_PAIRS, Mention, MentionLabel, Modifier, Reas
 #: Frames of what was looked for: a denial behind the mention says what was found.
 _LOOKED_FOR = frozenset({"screening", "workup"})
 _AND_SO_ON = re.compile(r"(?<=\w)\s*[,;/]|\b(?:and|or|nor)\b")
+_EXCEPT_WHEN = re.compile(
+    r",?\s+(?:except|other than|apart from|unless|but only|aside from)\s+(?:for\s+)?"
+    r"(?:with|after|when|on|during|if|at|in the|while|following|before|upon)\b"
+)
 _UNABLE = re.compile(r"\b(?:cannot|can not|can't|cant|could not|couldn't|unable to|not able to)\b[^.;:\n]*$")
 _APOSTROPHES = str.maketrans("’‘ʼ´`", "'''''")
 
@@ -100,6 +104,8 @@ class Arbiter:
             for index, span in self.awaited.find(text, written, mentions, structure):
                 cases[index].frame = cases[index].frame or "as-needed"
                 cases[index].reasons.append(Reason("as-needed", span))
+            for case in cases:
+                _but_then(text, case)
         mentions = [_held(case) for case in cases]
         for index, modifier in self.people.find(text, mentions, structure, everywhere=self.enabled):
             if "subject" in ALLOWED_PAIRS[mentions[index].label]:
@@ -215,6 +221,15 @@ class Arbiter:
 
     def _is_neutral(self, text: str, span: Span) -> bool:
         return self.neutral.search(text, span.start, span.end) is not None
+
+
+def _but_then(text: str, case: _Case) -> None:
+    """ "No vomiting except after meals": then it is there."""
+    found = _EXCEPT_WHEN.match(text, case.mention.span.end)
+    if found is not None and any(held.label == "negation" for held in case.held):
+        case.held = [held for held in case.held if held.label != "negation"]
+        case.reasons.append(Reason("scope", Span(found.end() - len(found[0].lstrip(" ,")), found.end())))
+        case.changed = True
 
 
 def _is_twice_denied(text: str, phrase: Found) -> bool:

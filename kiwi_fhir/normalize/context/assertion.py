@@ -54,6 +54,12 @@ _NOT = re.compile(r"(?:\bnot|n't|\bnever|\bif|\bshould|\bwithout)\b[^.;:\n]*$", 
 _AUXILIARY = r"(?:was|were|is|are|has been|have been|had been|is being|being|will be|to be|be)"
 _TAKING = r"(?:taking|using|giving|the|following|these|this|your|his|her|all|home|of)"
 _DRUGS = r"(?:medications?|medicines?|meds|drugs?|treatments?)"
+_KEPT = re.compile(
+    r"\W*(?:please\s+)?"
+    r"(?:(?:start|begin|new|continue|keep|resume|restart|change|increase|decrease|adjust|take|add)\w*\b.*"
+    rf"|(?:[\w ,'-]{{0,40}}\s)?{_DRUGS}\s+(?:\w+\s+){{0,3}}(?:start|continu|chang|add|resum|restart|adjust)\w*)",
+    re.IGNORECASE,
+)
 _JOINT = re.compile(r"\s*(?:,|/|\band\b|\bor\b|&)\s*")
 
 
@@ -117,11 +123,17 @@ class Assertions:
         found = self.after.match(text, mention.end, end)
         if found is not None and not _NOT.search(text, start, mention.start):
             return self.interruptions[plain(found["verb"])]
+        return self._labelled(text, mention, structure)
+
+    def _labelled(self, text: str, mention: Span, structure: Structure) -> Interruption | None:
+        """What the labels over a mention say: the nearest that says anything counts."""
         for label in _labels(text, mention.start, structure):
             found = self.labels.fullmatch(text, *label)
             if found is not None:
                 return self.interruptions[plain(found["verb"] or found["last"])]
-        return None
+            if _KEPT.fullmatch(text, *label) is not None:
+                return None  # "START taking" under "STOP taking these medications"
+        return "stopped" if structure.kind_at(mention.start) in self.stopped_sections else None
 
 
 def _labels(text: str, at: int, structure: Structure) -> Iterator[tuple[int, int]]:

@@ -37,7 +37,19 @@ CONTEXT: dict[str, Schema] = {
     "as_needed": {"words": ListOf(str), "for": ListOf(str)},
     "answers": {"yes": ListOf(str), "no": ListOf(str)},
     "subject": dict.fromkeys(
-        ("behind", "has", "family", "patient", "offspring", "persons", "between", "owned", "unowned", "reports"),
+        (
+            "behind",
+            "has",
+            "family",
+            "patient",
+            "offspring",
+            "persons",
+            "between",
+            "owned",
+            "unowned",
+            "reports",
+            "strangers",
+        ),
         ListOf(str),
     ),
 }

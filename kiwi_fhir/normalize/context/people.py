@@ -25,6 +25,11 @@ _HEADER = re.compile(r"\s+(?:\w+\s+)?(?:history|hx)\s*:")
 # "Brought in by his brother with confusion": what comes with the patient is the patient's.
 _BROUGHT = re.compile(rf"\bby\s+{_POSSESSIVE}$")
 _WITH = re.compile(r"\s+with\b")
+# "Father: MI at 52, HTN", "Donor was CMV positive with hepatitis C": all of a sentence that begins so is theirs, as far
+# as another one is named.
+_LED = re.compile(r"\W*$")
+_LABEL = re.compile(r"\s*(?:\([^()\n]{1,20}\)\s*)?:")
+_PRONOUN = re.compile(r"\b(?:he|she|his|her|they|patient|pt|recipient|child|baby|we|i|our|who)\b")
 # "This violin teacher", "a 54-year-old teacher": the patient.
 _THIS = re.compile(r"(?:\bthis|\byear\s?-?\s?old)\s+(?:[\w-]+\s+){0,3}$")
 _SEVERAL = re.compile(r"\b(?:two|three|four|several|many|other|\d+)\s+(?:\w+\s+)?$")
@@ -49,6 +54,7 @@ class People:
     opening: re.Pattern[str]
     patient: frozenset[str]
     offspring: frozenset[str]
+    strangers: frozenset[str]
     reports: re.Pattern[str]
     sections: frozenset[str]
 
@@ -142,6 +148,9 @@ class People:
     ) -> list[Span]:
         """Elsewhere: a person of whom the text says no more than that they have it, or "family history of"."""
         at = mentions[index].span.start
+        leading = self._leading(text, at, near, sentence)
+        if leading is not None:
+            return [leading]
         inside = [span for span in near if at <= span.start < mentions[index].span.end]
         if inside and text.startswith(("'s ", "s' "), inside[0].end) and _OWNERS.fullmatch(text, at, inside[0].start):
             return inside[:1]  # "her sister's breast cancer" as one mention
@@ -174,6 +183,18 @@ class People:
         history = self.history.search(text, max(sentence.start, at - 80), at)
         named = [span for span in near if history is not None and history.start() <= span.start < history.end()]
         return named[-1:]
+
+    def _leading(self, text: str, at: int, near: Sequence[Span], sentence: Span) -> Span | None:
+        """The person that the sentence begins with, where all of it is of that one."""
+        before = [span for span in near if span.end <= at]
+        if len(before) != 1 or not _LED.fullmatch(text, sentence.start, before[0].start):
+            return None
+        first = before[0]
+        words = " ".join(first.of(text).split())
+        led = _LABEL.match(text, first.end) if words not in self.patient else None
+        if led is None and words not in self.strangers:
+            return None
+        return None if _PRONOUN.search(text, first.end, at) else first
 
     def _owner(self, text: str, near: Sequence[Span], at: int) -> list[Span]:
         """The person before `at` who has what stands there, or whose it is."""
@@ -216,13 +237,14 @@ def load_people(rule: Mapping[str, Any], mappings: Mappings) -> People:
             rf"\s*(?:\(\s*{_POSSESSIVE}|in\s+(?:(?:both|his|her|their|the\s+patient's)\s+)+)(?P<who>{any_of(anyone)})"
         ),
         label=re.compile(r"\s*(?:[:=–-]|\(\w+\)\s*[:–-])\s*"),
-        has=re.compile(rf"\s+{adverbs}{any_of(expanded(rule['has']))}{gap}\s+"),
+        has=re.compile(rf"(?:\s+|,\s+(?=who\b)){adverbs}{any_of(expanded(rule['has']))}{gap}\s+"),
         owns=re.compile(rf"(?:'s|s'|')\s+(?:{any_of(expanded(rule['owned']))}\s+)?(?P<gap>(?:[\w-]+\s+){{0,3}})"),
         unowned=re.compile(any_of(expanded(rule["unowned"]))),
         history=re.compile(rf"{history}$"),
         opening=re.compile(rf"\W*(?:(?:strong|positive|significant|there is|has|a|he|she|also|known)\s+)*{history}"),
         patient=frozenset(expanded(rule["patient"])),
         offspring=frozenset(expanded(rule["offspring"])),
+        strangers=frozenset(expanded(rule["strangers"])),
         reports=re.compile(any_of(expanded(rule["reports"]))),
         sections=frozenset(mappings.table("assertion")["sections"]["family"]),
     )

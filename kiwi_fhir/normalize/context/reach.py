@@ -24,6 +24,7 @@ _CLAUSE = re.compile(
 )
 _COMMA = re.compile(r"\s*,\s*(?!(?:and|or|nor)\b)(?:[a-z'-]+\s+){0,2}")
 _OWNED = re.compile(r",?\s+and\s+(?:his|her|their|the|my|this|these)\s")
+_AND = re.compile(r"\s*(?:[/&]|(?:,\s*)?(?:and/or|and|or|nor)\b)")
 _ARTICLE = re.compile(r"an?\s+")
 _OR = re.compile(r"\b(?:or|nor|and/or)\s+(?:[a-z'-]+\s+){0,2}$")
 _FIRST = re.compile(r"\w+")
@@ -110,7 +111,7 @@ class Reach:
         end, first = span.start, True
         if cue.side == "closing" and not _END.match(self.text, span.end):
             return
-        index = bisect_left(self.starts, end) - 1
+        index, anded = bisect_left(self.starts, end) - 1, False
         while index >= 0 and self.starts[index] >= start:
             mention = self.mentions[index]
             if first:
@@ -119,6 +120,9 @@ class Reach:
                 near = near and not cue.ends.search(self.text, mention.span.end, end)
             else:
                 near = _JOINT.fullmatch(self.text, mention.span.end, end) is not None
+                anded = anded or _AND.match(self.text, mention.span.end) is not None
+                # "Consolidation, malignancy cannot be excluded": a comma alone binds no doubt.
+                near = near and (anded or cue.modifier != "uncertain")
             if not near or mention.label not in cue.mentions:
                 return
             yield index
