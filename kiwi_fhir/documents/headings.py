@@ -37,6 +37,9 @@ _TRAIL = " \t*_]}#=~"
 _MARK = re.compile(r"[:–—-]")
 _BODY = re.compile(r"(?:[ \t*_:–—]|-(?![\w.]))*")  # a dash before a word is a sign or a list mark
 _SEPARATORS = (".", ";", "!", "?", "|", "\t", ":", ",", "   ")
+_CAPITALS = re.compile(r"(?<=[\w.)%] )[A-Z][A-Z /&'-]*[ \t*_]*$")
+_WORD_START = re.compile(r"(?<![\w'-])[A-Z]")
+_FEW = 3  # letters; "HPI:" may be a part of something else
 _BRACKETS = re.compile(r"\(.*?\)")
 _OTHER = re.compile(r"[^a-z0-9 ]")
 _AND = re.compile(r"[/&+]")
@@ -68,11 +71,11 @@ class Headings:
 
     def kind(self, name: str) -> str | None:
         """The kind of section that a whole heading of this name opens."""
-        return self.kinds.get(_plain(name)) or self.kinds.get(_plain(_AND.sub("", name)))
+        return self.kinds.get(heading_words(name)) or self.kinds.get(heading_words(_AND.sub("", name)))
 
     def kind_within(self, name: str) -> str | None:
         """The kind that the first words of a longer heading decide ("DISCHARGE MEDICATIONS ON TRANSFER")."""
-        words = _plain(name).split()
+        words = heading_words(name).split()
         if len(words) > _MOST_WORDS or not _SENTENCE.isdisjoint(words):
             return None
         for first in range(len(words)):
@@ -101,6 +104,8 @@ class Headings:
             if low == first and at - first <= _LONGEST:
                 opened = self._at_start(text, first, at, end, dash=dash)
             opened = opened or self._inside(text, max(low, at - _LONGEST), at, low, led=bool(found), dash=dash)
+            if opened is None and not dash:
+                opened = self._shouted(text, max(low, at - _LONGEST), at)
             if opened is None:
                 continue
             begin, kind = opened
@@ -126,7 +131,7 @@ class Headings:
         if not _NAME.fullmatch(name) or name[-1] in ".,'’" or (goes_on and name[0].islower()):
             return
         kind = self.kind(name) or (self.kind_within(name) if name.isupper() else None)
-        if kind is not None and not (name[0].islower() and _plain(name) in self.parts):
+        if kind is not None and not (name[0].islower() and heading_words(name) in self.parts):
             kind = open_kind if self._is_part(name, open_kind) else kind
             yield Heading(start, end, Span(first, first + len(name)), kind)
 
@@ -174,8 +179,21 @@ class Headings:
         stands = (mark in ";|" and led) or (name[0].isupper() and mark not in ":,")
         return (start, kind) if kind is not None and stands and len(name) > 1 else None
 
+    def _shouted(self, text: str, low: int, at: int) -> tuple[int, str] | None:
+        """Where a known heading in capitals begins that no mark separates: "on a regular basis ALLERGIES: ...".
+
+        The longest name that ends at `at` counts.
+        """
+        run = _CAPITALS.search(text, low, at)
+        for word in _WORD_START.finditer(text, run.start(), at) if run is not None else ():
+            name = text[word.start() : at].rstrip(_TRAIL)
+            kind = self.kind(name) if len(name) > _FEW else None
+            if kind is not None:
+                return word.start(), kind
+        return None
+
     def _is_part(self, name: str, open_kind: str | None) -> bool:
-        return open_kind in self.part_of and _plain(name) in self.parts
+        return open_kind in self.part_of and heading_words(name) in self.parts
 
 
 def _name_end(text: str, at: int) -> int:
@@ -184,7 +202,8 @@ def _name_end(text: str, at: int) -> int:
     return at
 
 
-def _plain(name: str) -> str:
+@lru_cache(maxsize=4096)
+def heading_words(name: str) -> str:
     """`name` in lower case, without what stands in brackets and without punctuation; `&` and `/` are "and"."""
     return " ".join(_OTHER.sub("", _AND.sub(" and ", _BRACKETS.sub("", name.lower()))).split())
 
@@ -204,11 +223,11 @@ def load_headings(mappings: Mappings) -> Headings:
     for kind, section in table.items():
         for key, into in (("headers", "headers"), ("parts", "headers"), ("within", "within")):
             for header in section.get(key, ()):
-                name = _plain(header)
+                name = heading_words(header)
                 if name in found[into]:
                     mappings.refuse("sections", f"{kind}.{key}", f"'{name}' stands under '{found[into][name]}' too")
                 found[into][name] = kind
-        parts.update(map(_plain, section.get("parts", ())))
+        parts.update(map(heading_words, section.get("parts", ())))
     part_of = {f"{kind}.part_of": section["part_of"] for kind, section in table.items() if "part_of" in section}
     mappings.check_sections("sections", part_of)
     return Headings(

@@ -73,7 +73,10 @@ PartT = TypeVar("PartT", Item, Answer, Cell)
 
 @dataclass(frozen=True, slots=True)
 class Structure:
-    """The structure of a text of `length` characters. `lines` and `sentences` hold where each starts, from 0 on."""
+    """The structure of a text of `length` characters. `lines` and `sentences` hold where each starts, from 0 on.
+
+    `kinds` are the kinds of its sections.
+    """
 
     length: int
     lines: list[int]
@@ -82,6 +85,7 @@ class Structure:
     items: list[Item]
     answers: list[Answer]
     cells: list[Cell]
+    kinds: frozenset[str] = frozenset()
 
     def line_at(self, offset: int) -> Span:
         """The line with the character at `offset`, with its end."""
@@ -151,6 +155,7 @@ def read_structure(text: str, headings: Headings) -> Structure:
         items=items,
         answers=read_answers(text, names, systems),
         cells=read_cells(text, starts),
+        kinds=frozenset(section.kind for section in sections if section.kind is not None),
     )
 
 

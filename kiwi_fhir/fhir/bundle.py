@@ -13,10 +13,11 @@ from kiwi_fhir.fhir.conflicts import Settled, settle
 from kiwi_fhir.fhir.elements import Resource, Sheet, sheet_of
 from kiwi_fhir.fhir.family_member_history import family_member_histories
 from kiwi_fhir.fhir.medication_request import medication_request
-from kiwi_fhir.fhir.medication_statement import medication_statement
+from kiwi_fhir.fhir.medication_statement import medication_statement, state
 from kiwi_fhir.fhir.merge import Stated, merge
 from kiwi_fhir.fhir.observation import observations
 from kiwi_fhir.fhir.procedure import procedure
+from kiwi_fhir.fhir.procedure import state as treatment_state
 from kiwi_fhir.fhir.profiles import claim
 from kiwi_fhir.fhir.provenance import ModelInfo, provenance
 from kiwi_fhir.fhir.r4.validate import Finding, check_resource
@@ -118,7 +119,10 @@ class BundleWriter:
         if label == "test" and fact.plan == "planned" and self._rules.test["planned"] == "none":
             return "planned"
         if label != "problem":
-            return None
+            if label == "test" or not self._rules.is_unnamed(fact):
+                return None
+            how = state(self._rules, fact) if label == "drug" else treatment_state(fact)
+            return "unnamed" if how == "otherwise" else None
         if fact.assertion in ("conditional", "hypothetical"):
             return fact.assertion if rules["conditional"] == "none" or fact.negated else None
         if fact.assertion == "absent" and rules["negated"] == "drop":

@@ -16,7 +16,7 @@ def medication_request(sheet: Sheet, fact: Fact) -> Resource | None:
     The product is a concept, never contained, so that servers find it by code; words of form and strength are in the
     dosage and in the evidence.
     """
-    key = state(sheet, fact)
+    key = state(sheet.rules, fact)
     if key == "negated":
         return None
     resource = sheet.start("MedicationRequest", fact)

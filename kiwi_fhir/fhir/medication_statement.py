@@ -7,6 +7,7 @@ from decimal import Decimal
 
 from kiwi_fhir.fhir.elements import Resource, Sheet, choose_time, interval, joined, quantity
 from kiwi_fhir.fhir.r4.invariants import UCUM
+from kiwi_fhir.fhir.rules import Rules
 from kiwi_fhir.types import Dosage, Fact, Interval, Quantity, Ratio
 
 _MEDICATION = "medication"
@@ -17,7 +18,7 @@ _PER_TIME = re.compile(r"/\s?(?:h|hr|hrs|hour|min|minute)$")
 def medication_statement(sheet: Sheet, fact: Fact) -> Resource:
     """The MedicationStatement of a drug."""
     resource = sheet.start("MedicationStatement", fact)
-    resource["status"] = sheet.rules.drug[state(sheet, fact)]
+    resource["status"] = sheet.rules.drug[state(sheet.rules, fact)]
     product = _product(sheet, fact)
     if product is None:
         resource["medicationCodeableConcept"] = sheet.code(fact)
@@ -37,7 +38,7 @@ def medication_statement(sheet: Sheet, fact: Fact) -> Resource:
     return resource
 
 
-def state(sheet: Sheet, fact: Fact) -> str:
+def state(rules: Rules, fact: Fact) -> str:
     """The key of fhir.toml's `drug` (or `medication_request`) that has the status of a drug."""
     if fact.interruption is not None:
         return fact.interruption
@@ -49,7 +50,7 @@ def state(sheet: Sheet, fact: Fact) -> str:
         return "past"
     if fact.plan is not None:
         return fact.plan
-    return "listed" if fact.mention.section in sheet.rules.drug["listed_sections"] else "otherwise"
+    return "listed" if fact.mention.section in rules.drug["listed_sections"] else "otherwise"
 
 
 def dosages(fact: Fact) -> list[Resource]:

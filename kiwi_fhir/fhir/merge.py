@@ -2,7 +2,8 @@
 
 Two resources are one when they are of one type and of one thing (`Fact.name`) and say the same of it: status, value,
 time, site, severity. One that leaves out how a drug is taken, when a problem began or how an allergy shows goes with
-the one that says it, where there is only one such. All else stays apart.
+the one that says it, where there is only one such; so does a drug or treatment that is only named (its status is not
+known) with the one place that says how it stands. All else stays apart.
 """
 
 from __future__ import annotations
@@ -27,6 +28,11 @@ _UNSAID: dict[str, tuple[str, ...]] = {
     "AllergyIntolerance": ("reaction",),
 }
 _NOTHING = b"{}"
+#: The types of which a place may say nothing but the name.
+_NAMED_ONLY = ("MedicationStatement", "MedicationRequest", "Procedure")
+_WHEN = ("effective", "performed")
+_OWN = (*_WHEN, "dosage", "contained")
+_TAKEN = frozenset({"active", "completed", "in-progress", "intended", "preparation"})
 #: Elements that have evidence of their own.
 _PARTS = ("condition", "reaction")
 
@@ -76,7 +82,25 @@ def _same(stated: Sequence[Stated], indices: Sequence[int]) -> list[list[int]]:
         elif bare:
             lists.append(bare)
         found += lists
+    if len(found) == 2:
+        one, other = (stated[group[0]].resource for group in found)
+        if (_is_named_only(one) and _is_taken(other)) or (_is_named_only(other) and _is_taken(one)):
+            return [sorted(index for group in found for index in group)]
     return found
+
+
+def _is_named_only(resource: Resource) -> bool:
+    """Whether nothing but the name of a drug or treatment is said."""
+    return resource.get("status") == "unknown" and not any(name.startswith(_OWN) for name in resource)
+
+
+def _is_taken(resource: Resource) -> bool:
+    """Whether a drug or treatment is, was or will be, at a time that no words say."""
+    return (
+        resource["resourceType"] in _NAMED_ONLY
+        and resource["status"] in _TAKEN
+        and not any(name.startswith(_WHEN) for name in resource)
+    )
 
 
 def _said(resource: Resource) -> tuple[bytes, bytes]:
@@ -108,7 +132,7 @@ def _plain(resource: Resource) -> Resource:
 def _one(items: Sequence[Stated], extensions: str) -> Stated:
     """The resource that says most, with the first one's id and the evidence of all."""
     resources = [item.resource for item in items]
-    fullest = max(resources, key=len)
+    fullest = max(resources, key=lambda resource: (not _is_named_only(resource), len(resource)))
     found = {**fullest, "id": resources[0]["id"]}
     found["extension"] = gather([resource["extension"] for resource in resources], extensions)
     categories = {to_json(item): item for resource in resources for item in resource.get("category", ())}

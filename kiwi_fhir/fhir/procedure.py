@@ -10,7 +10,7 @@ def procedure(sheet: Sheet, fact: Fact) -> Resource:
     """The Procedure of a treatment; what was not done has no time."""
     when = choose_when(fact.moments, resolve=sheet.rules.resolve_times)
     resource = sheet.start("Procedure", fact)
-    resource["status"] = _status(sheet, fact)
+    resource["status"] = sheet.rules.treatment[state(fact)]
     resource["code"] = sheet.code(fact)
     resource["subject"] = sheet.subject
     if sheet.encounter is not None:
@@ -20,17 +20,18 @@ def procedure(sheet: Sheet, fact: Fact) -> Resource:
     return resource
 
 
-def _status(sheet: Sheet, fact: Fact) -> str:
+def state(fact: Fact) -> str:
+    """The key of fhir.toml's `treatment` that has the status of a treatment."""
     if fact.interruption is not None:
-        key: str = fact.interruption
-    elif fact.negated:
-        key = "negated"
-    elif fact.plan == "planned":
-        key = "planned"
-    elif any(moment.date is not None and not moment.future for moment in fact.moments):
-        key = "dated"
-    elif any(moment.future for moment in fact.moments):
-        key = "otherwise"
-    else:
-        key = "past" if fact.past else "otherwise"
-    return sheet.rules.treatment[key]
+        return fact.interruption
+    if fact.negated:
+        return "negated"
+    if fact.plan == "planned":
+        return "planned"
+    if any(moment.date is not None and not moment.future for moment in fact.moments):
+        return "dated"
+    if any(moment.future for moment in fact.moments):
+        return "otherwise"
+    if fact.past and fact.plan != "ongoing":
+        return "past"
+    return fact.plan or "otherwise"

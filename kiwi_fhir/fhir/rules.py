@@ -5,6 +5,7 @@ The pairs of ALLOWED_PAIRS must all be there, so that a modifier is mapped or le
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -53,6 +54,8 @@ ELEMENTS: dict[MentionLabel, dict[ModifierLabel, str]] = {
 }
 _FIXED: frozenset[ModifierLabel] = frozenset({"negation", "uncertain", "condition", "subject"})
 _NONE = "none"
+_NAMELESS = frozenset(["a", "an", "the", "this", "that", "these", "those", "his", "her", "their", "my", "your", "our"])
+_NAMELESS |= {"any", "some", "all", "other", "further"}
 #: Places by how much they count against others, the most first.
 _RANKS = ("assessments", "narratives", "lists")
 
@@ -117,9 +120,12 @@ _SCHEMA: dict[str, Schema] = {
         "on-hold": _PROCEDURE_STATUS,
         "past": _PROCEDURE_STATUS,
         "dated": _PROCEDURE_STATUS,
+        "ongoing": _PROCEDURE_STATUS,
+        "given": _PROCEDURE_STATUS,
         "otherwise": _PROCEDURE_STATUS,
     },
     "sections": {"ignored": ListOf(str)},
+    "unnamed": {"drug": ListOf(str), "treatment": ListOf(str)},
     "merge": bool,
     "conflicts": {**{rank: ListOf(str) for rank in _RANKS}, "passing": ListOf(str)},
 }
@@ -165,10 +171,21 @@ class Rules:
     test: dict[str, Any]
     allergy: dict[str, str]
     ignored_sections: frozenset[str]
+    unnamed: Mapping[MentionLabel, frozenset[str]]
     not_blood: frozenset[str]
     merge: bool
     places: tuple[frozenset[str], ...]
     passing: tuple[str, ...]
+
+    def is_unnamed(self, fact: Fact) -> bool:
+        """Whether the words of a drug or treatment name none: "the procedure", "other medications"."""
+        names = self.unnamed[fact.mention.label]
+        text = fact.text.lower()
+        first, _, rest = text.partition(" ")
+        while rest and first in _NAMELESS:
+            text = rest
+            first, _, rest = text.partition(" ")
+        return text in names
 
     def trim(self, fact: Fact) -> Fact:
         """`fact` without what the elements table leaves out."""
@@ -219,6 +236,7 @@ def load_rules(mappings: Mappings) -> Rules:
         test={**table["test"], "negative_words": frozenset(map(str.lower, table["test"]["negative_words"]))},
         allergy=table["allergy"],
         ignored_sections=frozenset(table["sections"]["ignored"]),
+        unnamed={label: frozenset(map(str.lower, table["unnamed"][label])) for label in ("drug", "treatment")},
         not_blood=frozenset(mappings.table("relationships")["not_blood"]),
         merge=table["merge"],
         places=tuple(frozenset(table["conflicts"][rank]) for rank in _RANKS),

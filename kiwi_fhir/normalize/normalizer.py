@@ -252,6 +252,8 @@ class Normalizer:
         interruption = next((kind for kind in kinds if kind == "stopped" or kind == "on-hold"), None)
         if interruption is None:
             interruption = rules.interruption(text, mention.span, structure)
+        if interruption is None and mention.section in rules.stopped_sections:
+            interruption = "stopped"
         moments = self._moments(text, mention, note_date)
         return Fact(
             mention=mention,

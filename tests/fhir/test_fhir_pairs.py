@@ -70,8 +70,8 @@ PAIRS = {
         ("refuted", None, "encounter-diagnosis"),
     ),
     ("treatment", "temporal"): (
-        "Surgery 03/14/2006.",
-        "Surgery",
+        "Angioplasty 03/14/2006.",
+        "Angioplasty",
         "03/14/2006",
         "Procedure",
         lambda r: (r["status"], r["performedDateTime"]),

@@ -148,6 +148,22 @@ def test_what_is_ignored_says_why(normalizer, writer, text, modifiers, section, 
     assert bool(writer.bundle(document, [fact])[0].get("entry")) is (reason is None)
 
 
+@pytest.mark.parametrize(
+    ("text", "label", "words", "reason"),
+    [
+        ("She tolerates her medications.", "drug", "her medications", "unnamed"),
+        ("After the procedure she slept.", "treatment", "the procedure", "unnamed"),
+        ("She stopped her medications.", "drug", "her medications", None),
+        ("Continue her medications.", "drug", "her medications", None),
+        ("She underwent the procedure.", "treatment", "the procedure", None),
+        ("After dialysis she slept.", "treatment", "dialysis", None),
+    ],
+)
+def test_words_without_a_name_state_nothing_but_what_is_said_of_them(normalizer, writer, text, label, words, reason):
+    (fact,) = normalizer.facts(write(text, (label, words, {})))
+    assert writer.ignored(fact) == reason
+
+
 def test_allergies_never_become_active_drugs(one):
     resource = one("Penicillin", ("drug", "Penicillin", {}), section="allergies")
     assert resource["resourceType"] == "AllergyIntolerance"
@@ -334,18 +350,21 @@ def test_a_taper_has_a_sequence_and_a_range_of_weeks_bounds(one):
 @pytest.mark.parametrize(
     ("text", "modifiers", "section", "expected"),
     [
-        ("Surgery.", {}, None, ("unknown", {})),
-        ("Surgery.", {}, "past_history", ("completed", {})),
-        ("Prior Surgery.", {"temporal": "Prior"}, None, ("completed", {})),
-        ("S/p Surgery.", {}, None, ("completed", {})),
-        ("Surgery 2006.", {"temporal": "2006"}, None, ("completed", {"performedDateTime": "2006"})),
-        ("Surgery 2012.", {"temporal": "2012"}, "past_history", ("unknown", {})),
-        ("Surgery last week.", {"temporal": "last week"}, None, ("unknown", {"performedString": "last week"})),
-        ("No Surgery 2006.", {"negation": "No", "temporal": "2006"}, None, ("not-done", {})),
-        ("No longer needs Surgery.", {"negation": "No longer needs"}, None, ("stopped", {})),
+        ("Angioplasty.", {}, None, ("unknown", {})),
+        ("Angioplasty.", {}, "past_history", ("completed", {})),
+        ("Prior Angioplasty.", {"temporal": "Prior"}, None, ("completed", {})),
+        ("S/p Angioplasty.", {}, None, ("completed", {})),
+        ("He underwent Angioplasty.", {}, None, ("completed", {})),
+        ("Is receiving Angioplasty.", {}, None, ("in-progress", {})),
+        ("Continue Angioplasty.", {}, "past_history", ("in-progress", {})),
+        ("Angioplasty 2006.", {"temporal": "2006"}, None, ("completed", {"performedDateTime": "2006"})),
+        ("Angioplasty 2012.", {"temporal": "2012"}, "past_history", ("unknown", {})),
+        ("Angioplasty last week.", {"temporal": "last week"}, None, ("unknown", {"performedString": "last week"})),
+        ("No Angioplasty 2006.", {"negation": "No", "temporal": "2006"}, None, ("not-done", {})),
+        ("No longer needs Angioplasty.", {"negation": "No longer needs"}, None, ("stopped", {})),
     ],
 )
 def test_procedures(one, text, modifiers, section, expected):
-    resource = one(text, ("treatment", "Surgery", modifiers), section=section)
+    resource = one(text, ("treatment", "Angioplasty", modifiers), section=section)
     performed = {key: value for key, value in resource.items() if key.startswith("performed")}
     assert (resource["status"], performed) == expected

@@ -73,6 +73,10 @@ ONE = [
     ("Gout. Gout since 2001", (PROBLEM, "Gout", {}), (PROBLEM, "Gout", {"temporal": "2001"})),
     ("Metformin. Metformin 500 mg", (DRUG, "Metformin", {}), (DRUG, "Metformin", {"strength": "500 mg"})),
     ("Metformin 500 mg. Metformin", (DRUG, "Metformin", {"strength": "500 mg"}), (DRUG, "Metformin", {})),
+    # one is nothing but the name
+    ("Lasix. Continue Lasix", (DRUG, "Lasix", {}), (DRUG, "Lasix", {})),
+    ("Continue Lasix 20 mg. Lasix", (DRUG, "Lasix", {"strength": "20 mg"}), (DRUG, "Lasix", {})),
+    ("Underwent a biopsy. The biopsy", (TREATMENT, "a biopsy", {}), (TREATMENT, "The biopsy", {})),
 ]
 
 
@@ -112,6 +116,8 @@ TWO = [
         (DRUG, "metoprolol tartrate", {}),
         (DRUG, "metoprolol succinate", {}),
     ),
+    ("Lasix 20 mg. continue Lasix", (DRUG, "Lasix", {"strength": "20 mg"}), (DRUG, "Lasix", {})),
+    ("biopsy last week. underwent biopsy", (TREATMENT, "biopsy", {"temporal": "last week"}), (TREATMENT, "biopsy", {})),
     ("biopsy in 2004, biopsy", (TREATMENT, "biopsy", {"temporal": "2004"}), (TREATMENT, "biopsy", {})),
 ]
 
@@ -130,6 +136,14 @@ def test_what_leaves_something_out_stays_alone_where_two_say_different_things(st
         (DRUG, "Lasix", {}),
     )
     assert [len(words) for _, words in found] == [2, 1, 1]
+
+
+def test_a_name_alone_takes_the_status_of_the_one_place_that_has_one(coded, writer):
+    document = write("Lasix is new. Continue Lasix.", (DRUG, "Lasix", {}), (DRUG, "Lasix", {}))
+    (one,) = resources(writer, document, coded)
+    assert one["status"] == "active"
+    both = write("Lasix. Continue Lasix. He received Lasix.", *[(DRUG, "Lasix", {})] * 3)
+    assert [found["status"] for found in resources(writer, both, coded)] == ["unknown", "active", "completed"]
 
 
 def test_the_first_place_keeps_its_id_and_the_fullest_its_words(coded, writer, writer_with):

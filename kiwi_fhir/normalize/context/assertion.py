@@ -26,7 +26,11 @@ _SCHEMA: dict[str, Schema] = {
         "allergies": ListOf(str),
         "planned": ListOf(str),
         "vital-signs": ListOf(str),
+        "assessed": ListOf(str),
         "course": ListOf(str),
+        "stay": ListOf(str),
+        "performed": ListOf(str),
+        "stopped": ListOf(str),
     },
     "plan": PLANS,
     "uncertain": {"differential": ListOf(str), "unlikely": ListOf(str)},
@@ -60,6 +64,7 @@ class Assertions:
     past_sections: frozenset[str]
     family_sections: frozenset[str]
     vital_sections: frozenset[str]
+    stopped_sections: frozenset[str]
     uncertain: Phrases
     conditions: Phrases
     negation: Phrases
@@ -170,11 +175,12 @@ def load_assertions(mappings: Mappings) -> Assertions:
         past_sections=sections["past"],
         family_sections=sections["family"],
         vital_sections=sections["vital-signs"],
+        stopped_sections=sections["stopped"],
         uncertain=Phrases.of(table["uncertain"], fillers),
         conditions=Phrases.of(table["condition"], fillers),
         negation=Phrases.of(table["negation"], fillers),
         interruptions=kinds,
-        before=re.compile(rf"\b(?P<verb>{verbs})\s+(?:{_LINK}\s+)*$", re.IGNORECASE),
+        before=re.compile(rf"\b(?P<verb>{verbs})(?:\s+{_LINK})*(?:\s*:)?\s+(?:{_LINK}\s+)*$", re.IGNORECASE),
         after=re.compile(
             rf"(?:\s+{_AUXILIARY}\s+(?:\w+ly\s+)?|\s*[,(–-]\s*(?=\w+(?:ed|eld|'d)\b))(?P<verb>{verbs})\b",
             re.IGNORECASE,

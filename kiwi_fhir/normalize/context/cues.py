@@ -50,6 +50,7 @@ FRAMES: Schema = MapOf(
         "before?": ListOf(str),
         "after?": ListOf(str),
         "ends?": ListOf(str),
+        "through?": ListOf(str),
         "unless?": ListOf(str),
         "opens?": ListOf(str),
         "closes?": ListOf(str),
@@ -187,7 +188,9 @@ def load_phrases(context: Mapping[str, Any], frames: Mapping[str, Any]) -> Phras
             frozenset(frame["mentions"]),
             frame.get("words", _WORDS),
             "before",
-            re.compile(any_of(expanded((*context["ends"], *frame.get("ends", ()))))),
+            re.compile(
+                any_of(expanded((*_without(context["ends"], frame.get("through", ())), *frame.get("ends", ()))))
+            ),
             rest=frame.get("reach") == "rest",
             unless=re.compile(any_of(expanded(frame["unless"]))) if frame.get("unless") else None,
         )
@@ -203,6 +206,10 @@ def load_phrases(context: Mapping[str, Any], frames: Mapping[str, Any]) -> Phras
     )
     phrases += [(phrase, other) for words, other in others for phrase in words]
     return Phrases(PhraseBook(phrases))
+
+
+def _without(words: Sequence[str], others: Sequence[str]) -> list[str]:
+    return [word for word in words if word not in others]
 
 
 def _then(phrase: str) -> re.Pattern[str]:

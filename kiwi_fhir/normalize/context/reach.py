@@ -12,8 +12,8 @@ from kiwi_fhir.documents.structure import Item, Structure
 from kiwi_fhir.normalize.context.cues import Cue, Found
 from kiwi_fhir.types import Mention, Span
 
-# Between two items of a list: "a, b", "a or any b", "a/b", "a, or b".
-_JOINT = re.compile(r"\s*(?:[,/]|(?:,\s*)?(?:and/or|and|or|nor|&)\b)\s*(?:[a-z'-]+\s+){0,2}")
+# Between two items of a list: "a, b", "a or any b", "a/b", "a, or b", "a such as b".
+_JOINT = re.compile(r"\s*(?:[,/]|(?:,\s*)?(?:and/or|and|or|nor|&|such as)\b)\s*(?:[a-z'-]+\s+){0,2}")
 # ... with an item or two between that no mention covers: "fever, weight loss, chills".
 _SEPARATOR = re.compile(r"\s*(?:[,/]|\b(?:and/or|and|or|nor)\b)\s*")
 _ITEM_WORDS = 4
