@@ -2,8 +2,9 @@
 
 A place counts by the kind of its section, as [conflicts] of fhir.toml ranks them: assessments, then narratives, then
 lists. A present problem that stands in a better place than all that denies it, or calls it history, is right, and the
-other is left out. The other way round only a problem that nothing but lists state is given up, and not for a denial
-where it comes and goes as symptoms do. All else stays, each naming the other.
+other is left out. So is a history that nothing but lists state, where the problem is present in any other place. The
+other way round only a problem that nothing but lists state is given up, and not for a denial where it comes and goes
+as symptoms do. All else stays, each naming the other.
 """
 
 from __future__ import annotations
@@ -107,10 +108,17 @@ def _loser(stated: Sequence[Stated], present: int, other: int, rules: Rules) -> 
     ):
         return other
     lists = len(rules.places) - 1
+    if second == {lists} and first != {lists} and _is_history(stated[other]):
+        return other
     if first != {lists} or not any(rank is not None and rank < lists for rank in second):
         return None
     denied = stated[other].facts[0].negated
     return None if denied and _comes_and_goes(stated[present], rules) else present
+
+
+def _is_history(item: Stated) -> bool:
+    """Whether it says no more than that a problem is on record; "resolved" says more."""
+    return item.facts[0].past and codes_of(item.resource.get("clinicalStatus")) == {"inactive"}
 
 
 def _ranks(item: Stated, rules: Rules) -> set[int | None]:

@@ -82,6 +82,12 @@ def statuses(resources):
         (no("review_of_systems"), yes("present_illness"), ["active"]),
         (once("past_history", "pneumonia"), yes("hospital_course", "pneumonia"), ["active"]),
         (once("past_history", "pneumonia"), yes("assessment", "pneumonia"), ["active"]),
+        # on record in a list, and there in a place that no list ranks
+        (once("past_history", "pneumonia"), yes("plan", "pneumonia"), ["active"]),
+        (once("past_history", "pneumonia"), yes("physical_exam", "pneumonia"), ["active"]),
+        (once("past_history", "pneumonia"), yes(None, "pneumonia"), ["active"]),
+        (once("past_history", "pneumonia"), yes("problem_list", "pneumonia"), ["active", "inactive"]),
+        (once("physical_exam", "pneumonia"), yes("plan", "pneumonia"), ["active", "inactive"]),
         # what only a list says, against text
         (yes("problem_list", "pneumonia"), once("present_illness", "pneumonia"), ["inactive"]),
         (yes("chief_complaint", "pneumonia"), no("assessment", "pneumonia"), ["refuted"]),

@@ -7,17 +7,17 @@ with a frequency or dose is no allergy even there: the header that ended the sec
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal, cast
 
-from kiwi_fhir.documents.lines import one_line
 from kiwi_fhir.documents.structure import Structure
+from kiwi_fhir.normalize.context.no_allergies import NoAllergies, load_no_allergies
 from kiwi_fhir.normalize.context.reactions import LIST, SOME, Reactions, is_substance, load_reactions
 from kiwi_fhir.normalize.text.trie import any_of
 from kiwi_fhir.normalize.text.words import plain
 from kiwi_fhir.tables import ListOf, MapOf, Mappings, Schema
-from kiwi_fhir.types import Coding, Fact, Mention, MentionLabel, Span
+from kiwi_fhir.types import Fact, Mention, MentionLabel, Span
 
 _SCHEMA: dict[str, Schema] = {
     "system": str,
@@ -31,6 +31,7 @@ _SCHEMA: dict[str, Schema] = {
         "behind": ListOf(str),
         "denied": ListOf(str),
         "denied_behind": ListOf(str),
+        "doubt_behind": ListOf(str),
         "except": ListOf(str),
         "doubt": ListOf(str),
         "unless": ListOf(str),
@@ -55,7 +56,6 @@ _PATIENT = re.compile(
     r"(?<!\w)(?:patient|pt|he|she|they|i|child|infant|boy|girl|man|woman|(?:mr|mrs|ms)\.?\s+[\w'-]+)\s+"
     r"(?:(?:is|was|are|has|been|be|being|also|very|quite|highly|extremely|known|to|reports|a|some|history|of)\s+)*$"
 )
-_WORD_BEFORE = re.compile(r"(?<![\w-])(?!(?:known|any|other|his|her|the|patient|pt)\s)(?P<word>[\w-]+)\s+$")
 _OTHERS = r"(?:\s+(?:is|was|has|had|have|are|also|both|severely|highly|an?|known|severe|history|of|with)\b)*\s*$"
 
 
@@ -64,11 +64,7 @@ class Allergies:
     """The words of allergies.toml."""
 
     sections: frozenset[str]
-    codes: Mapping[str, Coding]
-    none: re.Pattern[str]
-    header: re.Pattern[str]
-    headers: tuple[tuple[re.Pattern[str], Coding], ...]
-    no_known: Coding
+    none: NoAllergies
     cue: re.Pattern[str]
     cue_before: re.Pattern[str]
     weak: re.Pattern[str]
@@ -77,6 +73,7 @@ class Allergies:
     behind: re.Pattern[str]
     denied: re.Pattern[str]
     denied_behind: re.Pattern[str]
+    doubt_behind: re.Pattern[str]
     exception: re.Pattern[str]
     others: re.Pattern[str]
     others_behind: re.Pattern[str]
@@ -97,7 +94,7 @@ class Allergies:
         if not listed and not any(hint in lowered for hint in _HINTS):
             return facts
         facts = list(facts)
-        extra = self._statements(text, lowered, structure, facts)
+        extra = self.none.state(text, lowered, structure, facts)
         cued = self.cue.search(lowered) is not None
         for index, fact in enumerate(facts):
             if fact.allergy is None and fact.assertion != "associated_with_someone_else":
@@ -114,39 +111,6 @@ class Allergies:
             ):
                 facts[index] = replace(fact, allergy="other")
         return sorted((*facts, *extra), key=lambda fact: fact.mention.span) if extra else facts
-
-    def _statements(self, text: str, lowered: str, structure: Structure, facts: list[Fact]) -> list[Fact]:
-        """Marks the mentions in statements of none; gives the facts of those without a mention."""
-        extra: list[Fact] = []
-        for span, coding in self._none(lowered, structure):
-            words = one_line(span.of(text))
-            inside = [i for i, fact in enumerate(facts) if _overlap(fact.mention.span, span)]
-            says: dict[str, Any] = {"assertion": "absent", "negated": True, "codings": (coding,), "allergy": "none"}
-            for number, index in enumerate(inside):
-                facts[index] = replace(facts[index], **({"allergy": "other"} if number else {"text": words, **says}))
-            if not inside:
-                extra.append(Fact(Mention("problem", span, section="allergies", rule=True), words, **says))
-        return extra
-
-    def _none(self, lowered: str, structure: Structure) -> Iterator[tuple[Span, Coding]]:
-        for found in self.none.finditer(lowered):
-            start, end = found.span()
-            if end <= structure.sentence_at(start).end:  # not the "denies" of one line and the "allergies" of the next
-                yield Span(start, end), self.codes[" ".join(found[0].split())]
-        for found in self.header.finditer(lowered):
-            if (coding := self._no_known(lowered, found, structure)) is not None:
-                yield Span(*found.span("none")), coding
-
-    def _no_known(self, lowered: str, found: re.Match[str], structure: Structure) -> Coding | None:
-        """What "none" behind a header says: of "latex allergy: none" nothing of other allergies."""
-        start, words = found.start(), found["header"]
-        section = structure.section_at(start)
-        if section is None or section.name.start != start:
-            line = structure.line_at(start).start
-            before = _WORD_BEFORE.search(lowered, max(line, start - 40), start)
-            words = f"{before['word']} {words}" if before is not None else words
-        known = [coding for pattern, coding in self.headers if pattern.search(words)]
-        return known[0] if known else self.no_known if words == found["header"] else None
 
     def _substance(self, lowered: str, facts: list[Fact], index: int, structure: Structure, *, cued: bool) -> Fact:
         """The fact as a substance where it is one; the words of the cue itself become no resource.
@@ -187,7 +151,7 @@ class Allergies:
         denied = denied or (not said and self.tolerated.search(before) is not None)
         if denied and cue is not None and self.weak.match(cue[0]):
             return replace(fact, allergy="other")  # "no reaction to contrast" speaks of one time
-        doubted = self.doubt.search(before) is not None
+        doubted = self.doubt.search(before) or self.doubt_behind.match(lowered, mention.span.end, end)
         intolerant = cue is not None and self.intolerance.match(cue[0]) is not None
         return replace(
             fact,
@@ -248,15 +212,8 @@ class Allergies:
 def load_allergies(mappings: Mappings) -> Allergies:
     """allergies.toml with the headers of sections.toml. Raises MappingError."""
     table: dict[str, Any] = mappings.table("allergies", _SCHEMA)
-    cues, header, reaction = table["cues"], table["header"], table["reaction"]
-    for key, code in (("any", header["any"]), *((f"of.{code}", code) for code in header["of"])):
-        if code not in table["none"]:
-            mappings.refuse("allergies", f"header.{key}", "must be a code of [none]")
-    codings = {code: Coding(table["system"], code, entry["display"]) for code, entry in table["none"].items()}
-    codes = {" ".join(w.split()): codings[code] for code, entry in table["none"].items() for w in entry["words"]}
+    cues, reaction = table["cues"], table["reaction"]
     sections = frozenset(mappings.table("assertion")["sections"]["allergies"])
-    kinds = mappings.table("sections")
-    headers = [words for kind in sorted(sections) for words in kinds.get(kind, {}).get("headers", ())]
     cue = any_of([*cues["allergy"], *cues["intolerance"], *cues["weak"], *cues["sensitive"]])
     besides = any_of(cues["except"])
     named = rf"(?<!\w)(?:nkda|nka|allerg(?:y|ies|ic))\b(?:\s+\w+){{0,4}}[\s,]*{besides}(?:\s+(?:for|to))?"
@@ -264,15 +221,7 @@ def load_allergies(mappings: Mappings) -> Allergies:
     relatives = any_of(words.lower() for entry in people for words in entry["words"])
     return Allergies(
         sections=sections,
-        codes=codes,
-        none=re.compile(rf"{any_of(codes)}(?!\s+to\b)(?!,?\s+(?:{besides}|but\b))"),
-        header=re.compile(
-            rf"(?P<header>{any_of(headers or ['allergies'])})\s*[:\-]+\s*"
-            r"(?:(?:the\s+)?(?:patient|he|she|pt)\s+)?(?:(?:has|have|is)\s+)?"
-            rf"(?P<none>{any_of(header['none'])})[ \t]*(?=[.;,]|\n|$)"
-        ),
-        headers=tuple((re.compile(any_of(words)), codings[code]) for code, words in header["of"].items() if words),
-        no_known=codings[header["any"]],
+        none=load_no_allergies(mappings, table, sections, besides),
         cue=re.compile(rf"(?:{cue}|{named})"),
         cue_before=re.compile(rf"(?:{cue}|{named})[\s:]*{SOME}(?:use of\s+)?$"),
         weak=re.compile(any_of(cues["weak"])),
@@ -280,9 +229,8 @@ def load_allergies(mappings: Mappings) -> Allergies:
         intolerance=re.compile(any_of(cues["intolerance"])),
         behind=re.compile(rf"[\s-]+{any_of(cues['behind'])}(?!\s+(?:test|clinic|consult|work|evaluation|desensiti))"),
         denied=re.compile(rf"{any_of(cues['denied'])}[^.;:]{{0,40}}$"),
-        denied_behind=re.compile(
-            rf"(?:[\s-]+(?:allergy|allergies))?\s*[,:(–-]*\s*{any_of(cues['denied_behind'])}(?=\s*(?:[.,;)]|\n|$))"
-        ),
+        denied_behind=_said_behind(cues["denied_behind"]),
+        doubt_behind=_said_behind(cues["doubt_behind"]),
         exception=re.compile(any_of([*cues["except"], "but", "however", "although"])),
         others=re.compile(rf"{relatives}(?:'s)?{_OTHERS}"),
         others_behind=re.compile(rf"(?:[\s-]+(?:allergy|allergies))?\s+in\s+(?:his|her|their|the)\s+{relatives}"),
@@ -296,6 +244,12 @@ def load_allergies(mappings: Mappings) -> Allergies:
             (cast(Category, kind), re.compile(any_of(words))) for kind, words in table["substances"].items()
         ),
     )
+
+
+def _said_behind(words: Sequence[str]) -> re.Pattern[str]:
+    """Words behind a substance as all that is said of it, but for what showed it ("ruled out by testing")."""
+    ends = r"(?=\s*(?:[.,;)]|\n|$)|\s+by\b)"
+    return re.compile(rf"(?:[\s-]+(?:allergy|allergies))?\s*[,:(–-]*\s*{any_of(words)}{ends}")
 
 
 def _list_start(lowered: str, facts: Sequence[Fact], index: int, start: int) -> int:
@@ -312,7 +266,3 @@ def _list_start(lowered: str, facts: Sequence[Fact], index: int, start: int) -> 
 def _is_dosed(fact: Fact) -> bool:
     """Whether a drug is written as one that is taken."""
     return fact.mention.label == "drug" and any(held.label in _DOSED for held in fact.mention.modifiers)
-
-
-def _overlap(one: Span, other: Span) -> bool:
-    return one.start < other.end and other.start < one.end

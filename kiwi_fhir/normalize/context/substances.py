@@ -24,8 +24,10 @@ _LEAD = re.compile(
     r"(?:(?:an?|the|his|her|their|any|known|severe|mild|documented|reported|possible|questionable|history|of|prior)\s+)*"
 )
 _ALLERGY = re.compile(r"(?P<list>.+?)[\s-]+(?:allergy|allergies|allergic)")
-_TO = re.compile(r"(?:allergy|allergies|hypersensitivity|anaphylaxis|allergic\s+reactions?)\s+to\s+(?P<list>.+)")
+_TO = re.compile(r"(?:allergy|allergies|allergic(?:\s+reactions?)?|hypersensitivity|anaphylaxis)\s+to\s+(?P<list>.+)")
 _SPLIT = re.compile(r"\s*(?:\s[–—-]+>?\s|[–—-]+>?\s|->|:|=)\s*")
+# "amoxicillin-hives": as many names have such a dash, only before what has a code as a problem.
+_GLUED = re.compile(r"(?<=\w)[–—-](?=[a-z])")
 _LIST = re.compile(r"\s*(?:[,/&]|(?:,\s*)?\b(?:and|or)\b)\s*")
 _NOT_A_NAME = frozenset({"seasonal", "seasonal allergies", "environmental allergies", "food", "foods"})
 _MOST = 12  # names of one mention
@@ -68,7 +70,8 @@ class Substances:
         if any(held.label == "subject" for held in mention.modifiers):
             return []
         start, end = mention.span.start, mention.span.end
-        mark = _SPLIT.search(text, start, end) if mention.section in self.sections else None
+        listed = mention.section in self.sections
+        mark = (_SPLIT.search(text, start, end) or _GLUED.search(text, start, end)) if listed else None
         if mark is not None and start < mark.start() and mark.end() < end:
             return [_part(mention, start, mark.start()), _part(mention, mark.end(), end)]
         lead = _LEAD.match(text, start, end)
@@ -100,9 +103,17 @@ class Substances:
         if unknown and linker is not None:
             linked = linker.codings(replace(document, mentions=tuple(unknown)))
             found.update({part.span: "drug" for part, codings in zip(unknown, linked, strict=True) if codings})
+        glued: list[Mention] = []
         for first, second in pairwise(parts):
-            if first.span in found and _SPLIT.fullmatch(text, first.span.end, second.span.start):
+            if first.span not in found or first.span.end > second.span.start:
+                continue
+            if _SPLIT.fullmatch(text, first.span.end, second.span.start):
                 found.setdefault(second.span, "problem")
+            elif text[first.span.end : second.span.start] in ("-", "–", "—"):
+                glued.append(second)
+        if glued and linker is not None:
+            linked = linker.codings(replace(document, mentions=tuple(glued)))
+            found.update({part.span: "problem" for part, codings in zip(glued, linked, strict=True) if codings})
         return found
 
     def _missed(
@@ -139,7 +150,10 @@ def load_substances(mappings: Mappings) -> Substances:
     names = [words for kind in table["substances"].values() for words in kind]
     generic = frozenset(plain(words) for words in table["words"]["generic"])
     items = [words for words in names if plain(words) not in generic and words not in _NOT_A_NAME]
-    before = r"(?:(?<=[,;:/\n(•*-])|(?<=\b(?:or|to))|(?<=\band)|(?<=\bthan)|(?<=\bexcept)|(?<=\d\.))"
+    besides = table["cues"]["except"]
+    excepted = "".join(rf"|(?<=\b{re.escape(words)})" for words in besides)
+    before = rf"(?:(?<=[,;:/\n(•*-])|(?<=\b(?:or|to))|(?<=\band)|(?<=\d\.){excepted})"
+    none_but = rf"(?<!\w)(?:nkda|nka|allerg(?:y|ies))\b(?:\s+\w+){{0,4}}[\s,]*{any_of(besides)}"
     after = r"(?=[ \t]*(?:[,.;:(/=–—-]|\n|$|\d+\.)|\s+(?:and|or|allergy|allergies)\b)"
     return Substances(
         sections=frozenset(mappings.table("assertion")["sections"]["allergies"]),
@@ -148,7 +162,7 @@ def load_substances(mappings: Mappings) -> Substances:
         drugs=re.compile(any_of(table["substances"]["medication"])),
         items=re.compile(rf"{before}[ \t]*(?P<name>{any_of(items)}){after}"),
         unknown=re.compile(rf"{before}[ \t]*(?P<name>[a-z][\w'-]{{2,}}(?:[ /][a-z][\w'-]*){{0,2}}){after}"),
-        cues=re.compile(any_of(words for words in table["cues"]["allergy"] if " " in words)),
+        cues=re.compile(rf"{any_of(words for words in table['cues']['allergy'] if ' ' in words)}|{none_but}"),
     )
 
 
