@@ -50,5 +50,5 @@ def load_answers(table: Mapping[str, Iterable[str]]) -> Answers:
     def pattern(words: Iterable[str]) -> re.Pattern[str]:
         return re.compile(rf"\s*(?P<words>{any_of(expanded(words))})(?=\s*(?:[.,;:()/\n\[-]|$))")
 
-    behind = r"(?:\s+|\s*[-–]\s+)(?P<words>(?P<no>no|denied|none)(?=\s*(?:[.,;/)\n]|$))|yes\b)"
+    behind = r"(?:\s+|\s*[-–]\s+)(?P<words>(?P<no>no(?!\.\s*\d)|denied|none)(?=\s*(?:[.,;/)\n]|$))|yes\b)"
     return Answers(pattern(table["yes"]), pattern(table["no"]), re.compile(behind))
