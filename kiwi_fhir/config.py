@@ -22,8 +22,6 @@ from typing import Any, get_args, get_origin, get_type_hints
 from kiwi_fhir.errors import ConfigError
 from kiwi_fhir.types import is_instant
 
-#: FHIR R4's instant: to the second at least, always with an offset (hl7.org/fhir/R4/datatypes.html#instant).
-
 #: User and password of a URL: they change no result, and no secret gets into a hash.
 _CREDENTIALS = re.compile(r"//[^/]*@")
 

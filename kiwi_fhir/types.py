@@ -2,6 +2,7 @@
 
 A note is a source text with its metadata, a document is a note with what was found in it, and a fact is a mention
 made ready for a standard. Spans count Unicode code points of the untouched text, end exclusive.
+The module is a long one so that all these words stand in one place.
 """
 
 from __future__ import annotations
@@ -48,6 +49,7 @@ ALLOWED_PAIRS: dict[MentionLabel, frozenset[ModifierLabel]] = {
 }
 
 
+# FHIR R4's instant: to the second at least, always with an offset (hl7.org/fhir/R4/datatypes.html#instant).
 _INSTANT = re.compile(
     r"\d{4}-(?:0[1-9]|1[0-2])-(?:0[1-9]|[12]\d|3[01])T(?:[01]\d|2[0-3]):[0-5]\d:(?:[0-5]\d|60)(?:\.\d+)?"
     r"(?:Z|[+-](?:(?:0\d|1[0-3]):[0-5]\d|14:00))",

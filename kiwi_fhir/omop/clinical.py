@@ -63,7 +63,7 @@ def _by_time(fact: Fact) -> Iterator[Fact]:
     """A test with results of several times as one fact for each time; a result of no known time is left out."""
     shared = tuple(item for item in fact.values if item.times is None)
     if shared or not fact.values:
-        yield replace(fact, values=shared)
+        yield fact if len(shared) == len(fact.values) else replace(fact, values=shared)
     for item in fact.values:
         if item.times:
             yield replace(fact, values=(item,), moments=item.times)

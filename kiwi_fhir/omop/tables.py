@@ -204,17 +204,19 @@ def _table(name: str) -> Table:
 TABLES: dict[str, Table] = {name: _table(name) for name in _FIELDS}
 COLUMNS: dict[str, tuple[str, ...]] = {name: tuple(table.c.keys()) for name, table in TABLES.items()}
 
-_NAMES = {name: frozenset(columns) for name, columns in COLUMNS.items()}
+_EMPTY = {name: dict.fromkeys(columns[1:]) for name, columns in COLUMNS.items()}
 
 
 def row(table: str, **values: object) -> tuple[object, ...]:
     """A row of a table without its id, the first column: `values` in the order of the columns, None where not given.
 
-    Raises ValueError for a name that is no column.
+    Raises ValueError for a name that is none of these columns.
     """
-    if not values.keys() <= _NAMES[table]:
-        raise ValueError(f"{table} has no column {', '.join(sorted(values.keys() - _NAMES[table]))}")
-    return tuple(map(values.get, COLUMNS[table][1:]))
+    empty = _EMPTY[table]
+    filled = empty | values  # keeps the order of `empty`; a name that is no column comes on top
+    if len(filled) > len(empty):
+        raise ValueError(f"{table} has no column {', '.join(sorted(values.keys() - empty.keys()))}")
+    return tuple(filled.values())
 
 
 def statements(name: str, driver: str, schema: str | None = None) -> list[str]:

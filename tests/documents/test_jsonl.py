@@ -37,6 +37,16 @@ def test_what_was_written_is_read(tmp_path):
     assert NOTE.text.encode() not in format_line(FOUND)
 
 
+def test_each_span_has_its_words_and_is_read_without_them(tmp_path):
+    row = json.loads(format_line(FOUND))
+    fever, at = row["mentions"]
+    assert [fever["text"], fever["modifiers"][0]["text"], at["text"]] == ["fever", "No", "at"]
+    assert [found["text"] for found in row["unlinked"]] == ["at night"]
+    for found in (fever, *fever["modifiers"], at, *row["unlinked"]):
+        del found["text"]
+    assert list(read_lines(lines(tmp_path, json.dumps(row).encode() + b"\n"), {"a": NOTE})) == [FOUND]
+
+
 @pytest.mark.parametrize(
     ("model", "text"),
     [

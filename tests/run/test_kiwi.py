@@ -133,6 +133,7 @@ def test_a_notebook_shows_the_page_and_runs_nothing_of_the_note(kiwi):
         ({"mappings": "nowhere.toml"}, kiwi_fhir.UsageError, "nowhere.toml"),
         ({"terminology": "nowhere.csv"}, kiwi_fhir.UsageError, "nowhere.csv"),
         ({"device": "tpu"}, kiwi_fhir.ConfigError, "device"),
+        ({"model": "http://127.0.0.1:9/v1", "min_score": 0.5}, kiwi_fhir.UsageError, "states no scores"),
     ],
 )
 def test_errors_are_the_programs_own(options, error, words):

@@ -2,7 +2,7 @@
 
 Each rule takes the element and gives what is wrong, or None. con-3, a warning of the specification, counts as an
 error here: nothing that we write needs to break it. `code-system`, `code-syntax` and `ucum` are rules of ours, for what
-the specification leaves to a terminology server.
+the specification leaves to a terminology server. It is long since all rules that the one table names stand here.
 """
 
 from __future__ import annotations

@@ -2,6 +2,7 @@
 
 Built for speed, as it runs on every resource before it is written: a path is put together only where something is
 wrong. Findings never hold a value of the resource, which may be a note's text.
+It is long since compiling and walking share the tables' layout: neither can be read or changed without the other.
 """
 
 from __future__ import annotations
