@@ -108,6 +108,7 @@ class Normalizer:
         lowered, structure = lower(text), read_structure(text, self._headings)
         document = whole(placed(document, structure), self._linker)
         document = replace(document, mentions=tuple(self._lateralities.site(text, item) for item in document.mentions))
+        document = replace(document, mentions=tuple(self._tests.retold(text, item) for item in document.mentions))
         document = complete(self._dosages.sigs, document, structure)
         document = self._substances.apart(document, lowered, structure, self._linker)
         document = self._history.mark(document, lowered, structure)

@@ -11,6 +11,7 @@ from kiwi_fhir.normalize.text.kept import Kept
 from kiwi_fhir.normalize.text.trie import any_of
 from kiwi_fhir.normalize.text.words import plain
 from kiwi_fhir.tables import ListOf, Mappings, Schema
+from kiwi_fhir.types import Mention
 
 Category = Literal["laboratory", "vital-signs"]
 #: What a column of a table may hold, in the order in which the words of its head decide: "normal value" is a range.
@@ -46,6 +47,12 @@ _LEADS = (
 )
 _BLOOD = re.compile(r"\b(?:serum|cbc|chem\w*|bmp|cmp|labs?|blood (?:work|tests?|counts?|cultures?|glucose))\b")
 _LONGEST_LIST, _LONGEST_NAME = 300, 40  # characters
+_SHORT = 4  # letters of a symbol: "iCa", "Phos"
+# A number without the unit of a dose; "Mg" before another number is the next test.
+_BARE_NUMBER = re.compile(
+    r"[ \t]{0,3}[:=]?[ \t]{0,3}[<>]?\d{1,6}(?:\.\d{1,4})?(?![\d./%])"
+    r"(?!\s{0,3}(?:mg|mcg|ug|g|gm|gms|grams?|meq|mEq|mmol|units?|tabs?|tablets?|caps?|ml|mL|po|PO|iv|IV|x|MG|MEQ|G|GM)\b)"
+)
 _REACH = 40  # characters before a test or a number in which a word of `aims` stands
 
 
@@ -103,6 +110,16 @@ class Tests:
     def kind(self, text: str) -> Kind:
         """What is known of the test that `text` (any case) names."""
         return self.kept.get(text) or self.kept.keep(text, self._kind(text))
+
+    def retold(self, text: str, mention: Mention) -> Mention:
+        """`mention`, as a test where a drug's short name stands before a bare number ("Ca 8.4 Mg 1.6")."""
+        words = mention.span.of(text)
+        if mention.label != "drug" or len(words) > _SHORT or not _BARE_NUMBER.match(text, mention.span.end):
+            return mention
+        kind = self.kind(words)
+        if kind.category != "laboratory" or not kind.dosed:
+            return mention
+        return Mention("test", mention.span, score=mention.score, section=mention.section)
 
     def is_aimed(self, text: str, start: int) -> bool:
         """Whether the words right before `start` say that what begins there is aimed at ("goal INR 2-3")."""

@@ -23,6 +23,7 @@ _AROUND = 24  # characters around a result in which "greater than", a unit and a
 _SAYS_NORMAL = r"(?:normal|nl|ref(?:erence)?)\.?(?: (?:range|values?|limits?))?\s?(?:is|of|:)?\s?(?P<sign>[<>])?\s?"
 _NORMAL_BEFORE = re.compile(rf"[(\[]\s?{_SAYS_NORMAL}\Z", re.IGNORECASE)
 _RIGHT_BEHIND = re.compile(r"[ \t]*[,;]?[ \t]*\(?")
+_GOES_ON = re.compile(r"\s*(?:-+>|=+>|→|⇒)\s*[<>~]?\d")
 _DIGIT = re.compile(r"\d")
 _NORMAL = re.compile(rf"[(\[]?{_SAYS_NORMAL}[\d.]", re.IGNORECASE)
 
@@ -59,6 +60,8 @@ class Results:
                     values.append(self._value(text, modifier, kind, owned))
                 else:
                     ranges.append(normal)
+        if len(values) == 1 and _GOES_ON.match(text, values[0].modifier.span.end):
+            values = []  # "4.1 --> 1.2": the old one, and the model did not see the new
         if len(values) > 1:
             values = _joined(text, values)
         if not ranges and len(values) == 1 and (inside := self.values.range_inside(values[0])):
