@@ -329,3 +329,31 @@ def test_a_bracketed_range_beside_a_value_is_the_normal_range(text, labvalues, v
     (fact,) = Normalizer().facts(write(text, ("test", "Sodium", {"labvalue": labvalues})))
     assert [value.text for value in fact.values] == values
     assert [found.text for found in fact.reference_ranges] == ranges
+
+
+@pytest.mark.parametrize(
+    ("text", "strengths", "texts"),
+    [
+        ("Oxycodone 5 mg - 10 mg q4h", ["5 mg", "10 mg"], ["5 mg - 10 mg q4h"]),
+        ("Oxycodone 10 mg - 5 mg q4h", ["10 mg", "5 mg"], ["10 mg", "5 mg q4h"]),
+        ("Oxycodone 5 mg - 10 g q4h", ["5 mg", "10 g"], ["5 mg", "10 g q4h"]),
+        ("Oxycodone 5 mg - 10 mg - 15 mg q4h", ["5 mg", "10 mg", "15 mg"], ["5 mg", "10 mg", "15 mg q4h"]),
+    ],
+)
+def test_two_strengths_with_a_dash_are_a_range(text, strengths, texts):
+    found = fact(text, ("drug", "Oxycodone", {"strength": strengths, "frequency": "q4h"}))
+    assert [dosage.text for dosage in found.dosages] == texts
+
+
+@pytest.mark.parametrize(
+    ("text", "label"),
+    [
+        ("Ca 8.4 Mg 1.6", "test"),
+        ("Ca: 8.4", "test"),
+        ("Ca 500 mg daily", "drug"),
+        ("Ca 500mg", "drug"),
+        ("Ca daily", "drug"),
+    ],
+)
+def test_a_short_name_before_a_bare_number_is_a_test(text, label):
+    assert fact(text, ("drug", "Ca", {})).mention.label == label

@@ -14,7 +14,7 @@ from kiwi_fhir.types import Mention, Span
 
 _JOINT = re.compile(r"\s*(?:[,/&;]|(?:,\s*)?(?:and/or|and|or)\b)\s*(?:[a-z'-]+\s+){0,2}")
 _WORDS = r"(?:[\w'>=<.-]+\s+){0,3}?"
-_ONE = r"(?:[\w'-]+\s+)?"
+_ONE = r"(?:[\w'-]+\s+(?:(?:or|and)\s+)?)?"
 _REACH = 60
 _LONGEST_LIST = 20  # problems that one drug is taken for
 

@@ -20,6 +20,8 @@ from kiwi_fhir.types import Document, Mention, Modifier, ModifierLabel, Span
 DOSING: frozenset[ModifierLabel] = frozenset({"strength", "dosage", "duration", "form", "frequency", "route"})
 _JOINT = re.compile(r"\s*(?:[,/&+]|,?\s*(?:and|or|and/or|with)\b)\s*(?:(?:the|his|her|some)\s+)?", re.IGNORECASE)
 _OF = re.compile(r"\s*(?:of\s+)?(?:(?:the|his|her|a|an)\s+)?", re.IGNORECASE)
+_DASH = re.compile(r"\s*[-–]\s*")
+_AMOUNT = re.compile(r"(?P<n>\d+(?:\.\d+)?)\s*(?P<unit>[A-Za-z]+)")
 _LETTER = re.compile(r"[^\W\d_]")
 _OF_NEXT = re.compile(r"[^,;.\n]{0,25}\bof\s+(?:(?:the|his|her)\s+)?", re.IGNORECASE)
 _BARE = re.compile(r"\s+(?:(?:of|the|oral|iv|po|im)\s+)*", re.IGNORECASE)
@@ -223,8 +225,24 @@ def complete(sigs: Sigs, document: Document, structure: Structure) -> Document:
     """`document` with each dosing modifier at the drug whose it is; linear in the text's length."""
     if not any(mention.label == "drug" for mention in document.mentions):
         return document
-    found = tuple(_Reader(sigs, document.note.text, document, structure).read())
+    found = tuple(_Reader(sigs, document.note.text, _ranged(document), structure).read())
     return document if found == document.mentions else replace(document, mentions=found)
+
+
+def _ranged(document: Document) -> Document:
+    """`document` with "5 mg - 10 mg" as one strength: two with a dash between, the second the larger, and no third."""
+    text = document.note.text
+    mentions = list(document.mentions)
+    for index, mention in enumerate(mentions):
+        doses = [held for held in mention.modifiers if held.label == "strength"] if mention.label == "drug" else []
+        if len(doses) != 2 or not _DASH.fullmatch(text, doses[0].span.end, doses[1].span.start):
+            continue
+        low, high = (_AMOUNT.fullmatch(held.span.of(text)) for held in doses)
+        if low and high and low["unit"].lower() == high["unit"].lower() and float(low["n"]) < float(high["n"]):
+            whole = replace(doses[0], span=Span(doses[0].span.start, doses[1].span.end))
+            kept = tuple(whole if held == doses[0] else held for held in mention.modifiers if held != doses[1])
+            mentions[index] = replace(mention, modifiers=kept)
+    return replace(document, mentions=tuple(mentions)) if mentions != list(document.mentions) else document
 
 
 def _is_named(mention: Mention, text: str) -> bool:
