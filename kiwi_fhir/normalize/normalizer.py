@@ -37,7 +37,7 @@ from kiwi_fhir.normalize.terminology.properties import load_properties
 from kiwi_fhir.normalize.terminology.rules import load_rules
 from kiwi_fhir.normalize.text.language import load_languages
 from kiwi_fhir.normalize.text.words import Vocabulary, load_vocabulary, lower
-from kiwi_fhir.normalize.wholes import whole
+from kiwi_fhir.normalize.wholes import named, whole
 from kiwi_fhir.tables import Mappings
 from kiwi_fhir.types import (
     Assertion,
@@ -106,7 +106,7 @@ class Normalizer:
         if self.language(text) is not None:
             return []
         lowered, structure = lower(text), read_structure(text, self._headings)
-        document = whole(placed(document, structure), self._linker)
+        document = named(whole(placed(document, structure), self._linker), self._linker)
         document = replace(document, mentions=tuple(self._lateralities.site(text, item) for item in document.mentions))
         document = replace(document, mentions=tuple(self._tests.retold(text, item) for item in document.mentions))
         document = complete(self._dosages.sigs, document, structure)

@@ -9,13 +9,17 @@ import re
 from dataclasses import replace
 
 from kiwi_fhir.normalize.terminology import Linker
-from kiwi_fhir.types import Document, Mention, Span
+from kiwi_fhir.types import ALLOWED_PAIRS, Document, Mention, MentionLabel, Modifier, ModifierLabel, Span
 
 #: Fevers, chills and sweats as "f/c/s"; _NO_PROBLEMS are other words with a slash.
 _LETTERS = re.compile(r"(?<![\w/])[A-Za-z](?:/[A-Za-z]){1,5}(?![\w/])")
 _NO_PROBLEMS = frozenset(
     ["a/o", "a/p", "a/w", "b/l", "c/o", "d/c", "h/o", "i/o", "n/a", "p/o", "p/w", "r/o", "s/p", "w/o", "w/u", "y/o"]
 )
+#: What else a drug may be, and the modifiers that only drugs have. (Of a test it is not known: "Factor V Leiden".)
+_OTHERS: tuple[MentionLabel, ...] = ("treatment", "problem")
+_MEASURES: frozenset[ModifierLabel] = frozenset(["strength", "dosage", "form", "route", "frequency", "duration"])
+_CERTAIN = ("table", "abbreviation", "exact")
 _LONGEST = 11
 _NUMBER = re.compile(r"\d[\d.-]*")
 # "R>L leg edema" is not "L leg edema"
@@ -45,6 +49,39 @@ def whole(document: Document, linker: Linker | None) -> Document:
         )
         found.append(_grown(mention, span) if grown else mention)
     return replace(document, mentions=tuple(found))
+
+
+def named(document: Document, linker: Linker | None) -> Document:
+    """`document` with what is no drug as what it is: "hydroureter" as a problem, an operation as a treatment.
+
+    Only a name that has no code as a drug, no dose, and a code as something else.
+    """
+    if linker is None:
+        return document
+    asked = [
+        (index, replace(mention, label=label, modifiers=()))
+        for index, mention in enumerate(document.mentions)
+        if mention.label == "drug" and not any(held.label in _MEASURES for held in mention.modifiers)
+        for label in (mention.label, *_OTHERS)
+    ]
+    if not asked:
+        return document
+    linked = linker.codings(replace(document, mentions=tuple(mention for _, mention in asked)))
+    labels: dict[int, MentionLabel] = {}
+    for (index, mention), codings in zip(asked, linked, strict=True):
+        if codings and codings[0].method in _CERTAIN:
+            labels.setdefault(index, mention.label)
+    mentions = [
+        replace(mention, label=label, modifiers=_allowed(mention, label))
+        if (label := labels.get(index, mention.label)) != mention.label
+        else mention
+        for index, mention in enumerate(document.mentions)
+    ]
+    return replace(document, mentions=tuple(mentions))
+
+
+def _allowed(mention: Mention, label: MentionLabel) -> tuple[Modifier, ...]:
+    return tuple(held for held in mention.modifiers if held.label in ALLOWED_PAIRS[label])
 
 
 def _is_said(text: str, modifier: Span, own: Span, grown: Span) -> bool:

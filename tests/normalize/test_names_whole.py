@@ -6,7 +6,7 @@ import pytest
 from written_documents import write
 
 from kiwi_fhir.normalize import Normalizer, load_linker
-from kiwi_fhir.normalize.wholes import whole
+from kiwi_fhir.normalize.wholes import named, whole
 
 CODES = {
     "problem": """
@@ -211,3 +211,19 @@ def test_long_mentions_take_no_time(linker, piece):
         assert codings == ()
         spans(linker, text, (label, text[:20], {}))
         assert time.process_time() - begun < 2
+
+
+@pytest.mark.parametrize(
+    ("label", "words", "held", "expected"),
+    [
+        ("drug", "hydronephrosis", {}, "problem"),
+        ("drug", "hydronephrosis", {"strength": "5 mg"}, "drug"),
+        ("drug", "metformin", {}, "drug"),
+        ("drug", "a new tablet", {}, "drug"),
+        ("test", "Factor V Leiden", {}, "test"),
+    ],
+)
+def test_what_has_no_code_as_a_drug_and_one_as_something_else(linker, label, words, held, expected):
+    text = f"He has {words} 5 mg."
+    (mention,) = named(write(text, (label, words, held)), linker).mentions
+    assert mention.label == expected

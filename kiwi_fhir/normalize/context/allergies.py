@@ -19,6 +19,10 @@ from kiwi_fhir.normalize.text.words import plain
 from kiwi_fhir.tables import ListOf, MapOf, Mappings, Schema
 from kiwi_fhir.types import Fact, Mention, MentionLabel, Span
 
+# "ACE inhibitors may have caused a cough"
+_MAY_CAUSE = re.compile(
+    r"[\s,(]+(?:which\s+|that\s+)?(?:(?:may|might|could)\s+(?:have\s+)?|possibly\s+|perhaps\s+)(?:caused?|given|led)\b"
+)
 _SCHEMA: dict[str, Schema] = {
     "system": str,
     "none": MapOf({"display": str, "words": ListOf(str)}),
@@ -152,6 +156,7 @@ class Allergies:
         if denied and cue is not None and self.weak.match(cue[0]):
             return replace(fact, allergy="other")  # "no reaction to contrast" speaks of one time
         doubted = self.doubt.search(before) or self.doubt_behind.match(lowered, mention.span.end, end)
+        doubted = doubted or _MAY_CAUSE.match(lowered, mention.span.end, end)
         intolerant = cue is not None and self.intolerance.match(cue[0]) is not None
         return replace(
             fact,

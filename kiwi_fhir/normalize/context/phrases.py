@@ -119,21 +119,20 @@ class PhraseBook(Generic[Says]):
         """Where the longest phrase ends that begins at `at` and ends by `size`, and what it says."""
         state, end = 0, at
         found: tuple[Says, ...] = ()
+        steps, says = self._steps, self._found
         while at < size:
             mark = text[at]
             at += 1
-            spaced = mark.isspace()
-            if spaced:
+            if mark.isspace():
                 mark = " "
                 while at < size and text[at].isspace():
                     at += 1
-            after = self._steps[state].get(mark)
+            after = steps[state].get(mark)
             state = self._step(state, mark) if after is None else after
             if state == _DEAD:
                 break
-            ends = at == size or not (_is_letter(mark) and _is_letter(text[at]))
-            if self._found[state] and not spaced and ends:
-                end, found = at, self._found[state]
+            if says[state] and mark != " " and (at == size or not (_is_letter(mark) and _is_letter(text[at]))):
+                end, found = at, says[state]
         return end, found
 
     def _step(self, state: int, mark: str) -> int:
