@@ -1,7 +1,7 @@
 """What stands where in a note: lines, sections, sentences, list items, answers, tables. Read once; all rules ask it.
 
 Invariant: all offsets are of the untouched text, spans of one kind stand in text order, inside the text, and do not
-overlap; sentences and lines cover it whole.
+overlap; sentences and lines cover it whole. It is long since one pass over the lines finds all of it.
 """
 
 from __future__ import annotations

@@ -1,4 +1,7 @@
-"""What is to come, what goes on and what was made: drugs, tests and treatments by the words beside them."""
+"""What is to come, what goes on and what was made: drugs, tests and treatments by the words beside them.
+
+It is long since a third of it declares and checks the tables of words.
+"""
 
 from __future__ import annotations
 

@@ -2,7 +2,7 @@
 
 Each step takes a phrase only as a whole. What a table calls uncoded or ambiguous gets no code at a later step. Then
 what is whole in another way: a combination of drugs by its parts, a name that stands twice ("furosemide (Lasix)"), a
-symptom without its course.
+symptom without its course. It is long since the order of the steps, which decides, is seen only in one place.
 """
 
 from __future__ import annotations
