@@ -76,10 +76,18 @@ class Reach:
             if inside == len(self.starts) or self.starts[inside] >= found.end():
                 at = found.end()
         colon = self.text.startswith(":", at)
-        yield from self._forward(cue, at + colon, sentence.end, taken)
+        yield from self._forward(cue, at + colon, self._closed(span, sentence), taken)
         if self.text[at : sentence.end].rstrip().endswith(":"):
             for item in led_items(self.text, self.structure, sentence.end):
                 yield from self._forward(cue, item.body.start, item.end, taken)
+
+    def _closed(self, span: Span, sentence: Span) -> int:
+        """Where the sentence ends, or the brackets that a cue stands in: "58 % (goal over 70 %), the lowest was 48"."""
+        opened = self.text.rfind("(", max(sentence.start, span.start - _NEAR), span.start)
+        if opened < 0 or self.text.find(")", opened, span.start) >= 0:
+            return sentence.end
+        closed = self.text.find(")", span.end, sentence.end)
+        return sentence.end if closed < 0 else closed
 
     def _forward(self, cue: Cue, start: int, end: int, taken: Container[int]) -> Iterator[int]:
         """The mentions behind `start` that a cue reaches, as far as `end`."""
