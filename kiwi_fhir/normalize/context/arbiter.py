@@ -31,6 +31,7 @@ _EXCEPT_WHEN = re.compile(
     r",?\s+(?:except|other than|apart from|unless|but only|aside from)\s+(?:for\s+)?"
     r"(?:with|after|when|on|during|if|at|in the|while|following|before|upon)\b"
 )
+_OUT = re.compile(r"\b(?:ruled out|excluded)\b")
 _UNABLE = re.compile(r"\b(?:cannot|can not|can't|cant|could not|couldn't|unable to|not able to)\b[^.;:\n]*$")
 _APOSTROPHES = str.maketrans("’‘ʼ´`", "'''''")
 
@@ -106,6 +107,7 @@ class Arbiter:
                 cases[index].reasons.append(Reason("as-needed", span))
             for case in cases:
                 _but_then(text, case)
+                _ruled_out(text, case)
         mentions = [_held(case) for case in cases]
         for index, modifier in self.people.find(text, mentions, structure, everywhere=self.enabled):
             if "subject" in ALLOWED_PAIRS[mentions[index].label]:
@@ -230,6 +232,17 @@ def _but_then(text: str, case: _Case) -> None:
         case.held = [held for held in case.held if held.label != "negation"]
         case.reasons.append(Reason("scope", Span(found.end() - len(found[0].lstrip(" ,")), found.end())))
         case.changed = True
+
+
+def _ruled_out(text: str, case: _Case) -> None:
+    """ "Suspected mastoiditis ruled out": what was doubted before is denied behind."""
+    start, end = case.mention.span.start, case.mention.span.end
+    denials = [held for held in case.held if held.label == "negation" and held.span.start >= end]
+    if not any(_OUT.search(text, held.span.start, held.span.end) for held in denials):
+        return
+    kept = [held for held in case.held if held.label != "uncertain" or held.span.start > start]
+    case.changed = case.changed or kept != case.held
+    case.held = kept
 
 
 def _is_twice_denied(text: str, phrase: Found) -> bool:
