@@ -219,8 +219,8 @@ class PhraseBook(Generic[Says]):
 
     def _through(self, nodes: Iterable[int], word: str) -> list[int]:
         """Where `word` leads from `nodes`, if it ends there."""
-        for mark in word:
-            nodes = self._closed(nodes, spaced=False)
+        for index, mark in enumerate(word):
+            nodes = self._closed(nodes, spaced=word[:index].endswith(" "))
             nodes = [after for node in nodes for after in self._edges[node].get(mark, ())]
         return [node for node in nodes if self._ends(node)]
 
